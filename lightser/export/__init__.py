@@ -1,0 +1,1 @@
+"""A trained module to a file that another runtime opens."""

@@ -1,0 +1,15 @@
+"""Features as PyTorch modules, ``[B, T]`` waveforms to ``[B, F, M]``: frames by bands.
+
+A front end is a module from samples to what a network reads. It is part of the exported graph, so
+there is no second implementation anywhere.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from lightser.registry import Registry, import_siblings
+
+FRONTENDS: Registry[Callable[..., nn.Module]] = Registry("front end")
+
+import_siblings(__name__, __path__)

@@ -1,0 +1,1 @@
+"""Recognising: model folders, clips, streams and segments. Needs NumPy and ONNX Runtime only."""

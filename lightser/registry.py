@@ -1,0 +1,39 @@
+"""How names are found: a dict that explains itself, filled by the files of a folder."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from typing import TypeVar
+
+from lightser.errors import UnknownName
+
+T = TypeVar("T")
+
+
+class Registry(dict[str, T]):
+    """Names to things; a missing name is answered with the nearest known one.
+
+    >>> pets: Registry[str] = Registry("pet")
+    >>> pets["cat"] = "meow"
+    >>> pets["cta"]
+    Traceback (most recent call last):
+    lightser.errors.UnknownName: Unknown pet 'cta'; did you mean 'cat'? Known: cat
+    """
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        if name in self:
+            raise ValueError(f"{self.kind} '{name}' is registered twice")
+        super().__setitem__(name, thing)
+
+    def __missing__(self, name: str) -> T:
+        raise UnknownName(self.kind, name, self)
+
+
+def import_siblings(package: str, path: Iterable[str]) -> None:
+    """Import every module of ``package``, so that each registers what it holds."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")

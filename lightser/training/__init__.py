@@ -1,0 +1,1 @@
+"""Recipes, batches, the loop, cross-validation and the engines that run its jobs."""

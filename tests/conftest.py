@@ -1,0 +1,25 @@
+"""What tests share: where real corpora are, and a few real clips."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
+
+
+@pytest.fixture(scope="session")
+def corpus_root() -> Callable[[str], Path]:
+    """Return the folder of a real corpus, or skip with how to get it."""
+
+    def root(name: str) -> Path:
+        folder = Path(os.environ.get("LIGHTSER_DATA", "")) / name
+        if not os.environ.get("LIGHTSER_DATA") or not folder.is_dir():
+            pytest.skip(
+                f"needs the corpus '{name}': lightser corpus download {name} DIR/{name}, "
+                "then LIGHTSER_DATA=DIR"
+            )
+        return folder
+
+    return root
