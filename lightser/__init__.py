@@ -11,8 +11,20 @@ Training, corpora, export and reports live in the sub-packages of the same names
 ``lightser`` loads none of them.
 """
 
-from lightser.inference import Prediction, Recognizer, Segment, Stream
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightser.inference import Prediction, Recognizer, Segment, Stream
 
 __version__ = "0.1.0"
 
 __all__ = ["Prediction", "Recognizer", "Segment", "Stream", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # ONNX Runtime is loaded when it is first asked for, not by `import lightser.errors`.
+    if name in __all__:
+        import lightser.inference
+
+        return getattr(lightser.inference, name)
+    raise AttributeError(f"module 'lightser' has no attribute '{name}'")
