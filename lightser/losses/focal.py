@@ -1,0 +1,67 @@
+"""Focal loss: easy clips weigh less; plain, and by the annotators' agreement.
+
+Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, https://arxiv.org/abs/1708.02002;
+by agreement: Zhong et al. 2020, Eq. 4 and section 4.3.
+"""
+
+import torch
+from torch import Tensor
+
+from lightser.losses import LOSSES
+from lightser.losses.sample_loss import SampleLoss, by_level, negative_log_likelihood
+
+
+def focal(nll: Tensor, gamma: float) -> Tensor:
+    """Return (1 − p)^γ · (−log p), ``[B]``; p is kept a hair below 1, where the power has no slope."""
+    miss = (1 - torch.exp(-nll)).clamp(min=1e-7)
+    return miss**gamma * nll
+
+
+class Focal(SampleLoss):
+    r"""Cross-entropy scaled by :math:`(1 - p)^\gamma`.
+
+    Args:
+        class_weights: see :class:`SampleLoss`.
+        gamma: how fast the weight of an easy clip falls; 0 is cross-entropy. Light-SERNet: 2.
+
+    >>> logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    >>> bool(Focal(gamma=0)(logits, labels) == torch.nn.functional.cross_entropy(logits, labels))
+    True
+    """
+
+    def __init__(self, class_weights: Tensor | None = None, *, gamma: float = 2.0):
+        super().__init__(class_weights)
+        self.gamma = gamma
+
+    def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:
+        return focal(negative_log_likelihood(logits, labels), self.gamma)
+
+
+class FocalByAgreement(SampleLoss):
+    """Focal loss with one exponent per agreement level (λ_A, λ_B, λ_C of Zhong et al. 2020).
+
+    Args:
+        class_weights: see :class:`SampleLoss`.
+        a: exponent where all annotators agree; 0 is cross-entropy.
+        b: exponent where at least 0.65 of the votes agree.
+        c: exponent below that.
+    """
+
+    def __init__(
+        self,
+        class_weights: Tensor | None = None,
+        *,
+        a: float = 0.0,
+        b: float = 1.0,
+        c: float = 2.0,
+    ):
+        super().__init__(class_weights)
+        self.a, self.b, self.c = a, b, c
+
+    def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:
+        nll = negative_log_likelihood(logits, labels)
+        return by_level(agreement, *(focal(nll, gamma) for gamma in (self.a, self.b, self.c)))
+
+
+LOSSES["focal"] = Focal
+LOSSES["focal_by_agreement"] = FocalByAgreement

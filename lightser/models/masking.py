@@ -1,0 +1,41 @@
+"""Clips of different length in one batch: masks, and pooling that respects them.
+
+Shapes: B clips, C channels, F frames, M bands.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
+    """Return ``[B, F]``, 1 for the frames below each clip's length and 0 beyond.
+
+    >>> frame_mask(torch.tensor([1, 3]), 3)
+    tensor([[1., 0., 0.],
+            [1., 1., 1.]])
+    """
+    frames = torch.arange(n_frames, device=lengths.device)
+    return (frames < lengths[:, None]).float()
+
+
+def silence_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Set ``[B, C, F, M]`` to zero beyond each clip's length; None leaves it as it is."""
+    if lengths is None:
+        return x
+    beyond = frame_mask(lengths, x.shape[2])[:, None, :, None] == 0
+    return x.masked_fill(beyond, 0.0)
+
+
+def average_pool(x: Tensor, lengths: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """Average over cells of ``size``; a cell at the border divides by the cells that are there.
+
+    This is "SAME" average pooling. With lengths, the border is each clip's own end: padded frames
+    must be zero, and are not counted.
+    """
+    pool = nn.AvgPool2d(size, ceil_mode=True, count_include_pad=False)
+    pooled: Tensor = pool(x)
+    if lengths is None:
+        return pooled
+    mask = frame_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
+    share = nn.functional.avg_pool2d(mask, (size[0], 1), ceil_mode=True, count_include_pad=False)
+    return pooled / share.clamp(min=1e-6)

@@ -1,0 +1,167 @@
+"""Separable convolution, inverted residuals, a shared-weight BiGRU and attention.
+
+Zhong, Hu, Huang, Silamu, "A Lightweight Model Based on Separable Convolution for Speech Emotion
+Recognition", Interspeech 2020, https://doi.org/10.21437/Interspeech.2020-2408
+
+Shapes: B clips, F frames, M bands, C classes.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lightser.models import MODELS
+from lightser.models.gru import BiGRU
+from lightser.models.masking import frame_mask, silence_padding
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1×1, filter by a depthwise 3×3, project linearly; add the input if ``skip``."""
+
+    def __init__(self, n_in: int, n_wide: int, n_out: int, *, skip: bool):
+        super().__init__()
+        self.expand = nn.Conv2d(n_in, n_wide, 1)
+        self.depthwise = nn.Conv2d(n_wide, n_wide, 3, padding=1, groups=n_wide, bias=False)
+        self.project = nn.Conv2d(n_wide, n_out, 1)
+        self.skip = skip
+        for pointwise in (self.expand, self.project):
+            nn.init.xavier_uniform_(pointwise.weight)
+            nn.init.zeros_(pointwise.bias)  # type: ignore[arg-type]
+        limit = math.sqrt(6 / (9 * n_wide + 9))  # a depthwise kernel counts all channels as inputs
+        nn.init.uniform_(self.depthwise.weight, -limit, limit)
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        y = nn.functional.relu(self.expand(x))
+        y = nn.functional.relu(self.depthwise(silence_padding(y, lengths)))
+        y = self.project(y)
+        return x + y if self.skip else y
+
+
+class Attention(nn.Module):
+    """Weighted mean over time, ``[B, F, N]`` to ``[B, N]``: logits u·σ(w·h + b) (Eq. 1 and 2).
+
+    The paper writes W·h; the authors' code squashes it first, which is what is done here.
+    """
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.score = nn.Linear(n, 1)
+        self.scale = nn.Parameter(torch.empty(1))
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.1)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        logits = self.scale * torch.sigmoid(self.score(x))  # [B, F, 1]
+        if mask is not None:
+            logits = logits.masked_fill(mask[..., None] == 0, -torch.inf)
+        return (logits.softmax(dim=1) * x).sum(dim=1)
+
+
+class Zhong2020(nn.Module):
+    """The network of the paper, for log-mel of any length, ``[B, F, M]`` to logits ``[B, C]``.
+
+    Args:
+        n_classes: emotions.
+        n_bands: mel bands.
+        n_blocks: as the paper counts them: the first block, without a skip, is one of them.
+        shared: whether both directions of the GRU use one set of weights.
+        attention: False gives "No Attention" of Table 2. The paper feeds "the outputs of the
+            Bi-RNN" to the next layer without saying how many become one; here it is the last state
+            of both directions.
+        pooling: ``"valid"`` reproduces the published parameter counts; ``"same"`` is what the
+            released code does.
+        masked: False is faithful: the attention also weighs the zero vectors behind a short clip,
+            and padding leaks through the convolutions, so that an answer depends on the longest
+            clip of the batch. True gives each clip the answer that it would get alone.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        n_bands: int = 128,
+        *,
+        n_blocks: int = 4,
+        shared: bool = True,
+        attention: bool = True,
+        pooling: str = "valid",
+        masked: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if pooling not in ("valid", "same"):
+            raise ValueError(f"pooling must be 'valid' or 'same', not '{pooling}'")
+        self.pooling, self.masked = pooling, masked
+        self.stem = nn.Conv2d(1, 32, 3, stride=2)
+        nn.init.xavier_uniform_(self.stem.weight)
+        nn.init.zeros_(self.stem.bias)  # type: ignore[arg-type]
+        self.first = InvertedResidual(32, 64, 64, skip=False)
+        self.blocks = nn.ModuleList(
+            InvertedResidual(64, 128, 64, skip=True) for _ in range(n_blocks - 1)
+        )
+        bands = self._pooled((n_bands - 3) // 2 + 1)
+        self.gru = BiGRU(bands * 64, 128, shared=shared)
+        self.attention = Attention(256) if attention else None
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(256, 64)
+        self.prelu = nn.PReLU(64, init=0.0)
+        self.classifier = nn.Linear(64, n_classes)
+        for dense in (self.hidden, self.classifier):
+            nn.init.xavier_uniform_(dense.weight)
+            nn.init.zeros_(dense.bias)
+
+    def _pooled(self, size: int) -> int:
+        return (size - 3) // 2 + 1 if self.pooling == "valid" else -(-size // 2)
+
+    def _pool(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if self.pooling == "valid":
+            return nn.functional.max_pool2d(x, 3, stride=2)
+        n_frames = x.shape[2]
+        # "SAME": the window is centred, but with one odd cell it goes to the end. In masked mode
+        # all of it goes to the end, or a clip's grid would shift with its neighbours' lengths.
+        bands, frames = (max(0, (-(-n // 2) - 1) * 2 + 3 - n) for n in (x.shape[3], x.shape[2]))
+        before = 0 if self.masked else frames // 2
+        after = 2 if self.masked else frames - before
+        if lengths is not None:
+            beyond = frame_mask(lengths, x.shape[2])[:, None, :, None] == 0
+            x = x.masked_fill(beyond, -torch.inf)
+        pads = (bands // 2, bands - bands // 2, before, after)
+        x = nn.functional.pad(x, pads, value=-torch.inf)
+        return nn.functional.max_pool2d(x, 3, stride=2)[:, :, : -(-n_frames // 2)]
+
+    def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the embedding ``[B, 64]``."""
+        x = self.stem(features[:, None])  # [B, 32, F/2, M/2]
+        if lengths is not None:
+            lengths = (lengths - 3) // 2 + 1
+            x = silence_padding(x, lengths)
+        x = nn.functional.relu(x)
+        inner = lengths if self.masked else None
+        x = self._pool(self.first(x, inner), inner)  # [B, 64, F/4, M/4]
+        if lengths is not None:
+            lengths = (lengths - 3) // 2 + 1 if self.pooling == "valid" else -(-lengths // 2)
+            inner = lengths if self.masked else None
+            x = silence_padding(x, inner)
+        for block in self.blocks:
+            x = block(x, inner)
+        x = self.gru(x.permute(0, 2, 3, 1).flatten(2), lengths)  # [B, F/4, 256]
+        if self.attention is not None:
+            mask = None if inner is None else frame_mask(inner, x.shape[1])
+            x = self.attention(x, mask)
+        else:
+            forward, backward = x.chunk(2, dim=2)
+            last = (
+                forward[:, -1]
+                if lengths is None
+                else forward[torch.arange(len(x), device=x.device), lengths - 1]
+            )
+            x = torch.cat([last, backward[:, 0]], dim=1)  # each direction's last state
+        embedding: Tensor = self.prelu(self.hidden(self.dropout(x)))
+        return embedding
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.classifier(self.forward_features(features, lengths))
+        return logits
+
+
+MODELS["zhong2020"] = Zhong2020  # 835,590 + 17,728 (n_blocks - 1) parameters for four classes
