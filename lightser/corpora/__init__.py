@@ -4,11 +4,13 @@ One corpus per file; each registers a :class:`Corpus` of facts and a loader that
 utterance table of :mod:`lightser.corpora.utterances`. Needs NumPy and pandas.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightser.errors import LightserWarning
 from lightser.registry import Registry, import_siblings
 
 if TYPE_CHECKING:
@@ -45,8 +47,13 @@ class Corpus:
         cite: BibTeX.
         url: the publisher's page.
         utterances: how many a whole copy has; None where any number is right.
+        counts: how many utterances of each label a whole copy has; {} where any number is right.
         load: ``load(root, **options)`` returns the utterance table; it raises
             :class:`~lightser.errors.BadCorpus` where ``root`` is not this corpus.
+        files: ``files(root)`` returns the audio files of a copy by utterance; None where the
+            corpus has no fixed utterances.
+        expected: ``expected(root)`` returns the utterances of a whole copy; None likewise.
+        duplicates: groups of utterances that the publisher's own copy holds twice.
         downloads: where the publisher allows downloading.
     """
 
@@ -60,6 +67,9 @@ class Corpus:
     load: "Callable[..., pd.DataFrame]"
     utterances: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    files: Callable[[Path], dict[str, Path]] | None = None
+    expected: Callable[[Path], Collection[str]] | None = None
+    duplicates: tuple[tuple[str, ...], ...] = ()
     downloads: tuple[Download, ...] = ()
 
 
@@ -69,11 +79,33 @@ CORPORA: Registry[Corpus] = Registry("corpus")
 def load_corpus(name: str, root: Path | str, **options: Any) -> "pd.DataFrame":
     """Return the utterance table of the corpus ``name`` in the folder ``root``.
 
+    Warns (:class:`~lightser.errors.LightserWarning`) where utterances are missing, or files are
+    left out because they are none of the corpus.
+
     Raises:
         UnknownName: no such corpus.
         BadCorpus: ``root`` is not a copy of it.
     """
-    return CORPORA[name].load(Path(root), **options)
+    corpus, root = CORPORA[name], Path(root)
+    table = corpus.load(root, **options)
+    missing, surplus = missing_and_surplus(corpus, root)
+    for names, what in [(missing, "utterances are missing"), (surplus, "files were left out")]:
+        if names:
+            warnings.warn(
+                f"{name} in {root}: {len(names)} {what} ({', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}); see: lightser corpus check {name} {root}",
+                LightserWarning,
+                stacklevel=2,
+            )
+    return table
+
+
+def missing_and_surplus(corpus: Corpus, root: Path) -> tuple[list[str], list[str]]:
+    """Return the utterances that this copy lacks, and the files that are none of the corpus."""
+    if corpus.files is None or corpus.expected is None:
+        return [], []
+    here, expected = corpus.files(root), set(corpus.expected(root))
+    return sorted(expected - here.keys()), sorted(here.keys() - expected)
 
 
 import_siblings(__name__, __path__)
