@@ -1,0 +1,166 @@
+"""All that is trained and shipped as one module: front end, standardisation, network, softmax.
+
+Shapes: B clips, T samples, F frames, M bands, C classes.
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lightser.errors import BadModel, BadRecipe, UnknownName
+from lightser.features import FRONTENDS
+from lightser.features.standardize import Standardize
+from lightser.models import MODELS
+from lightser.models.masking import frame_mask
+from lightser.registry import Registry
+
+Choice = tuple[str, Mapping[str, Any]]  # a registered name and its options
+
+
+class System(nn.Module):
+    """From waveforms to probabilities; make one with :meth:`build` or :meth:`load`.
+
+    Args:
+        frontend: waveform ``[B, T]`` to features ``[B, F, M]``.
+        standardize: :class:`~lightser.features.standardize.Standardize`, or the identity.
+        network: features ``[B, F, M]`` to logits ``[B, C]``.
+        description: what :meth:`build` needs to make the same modules again.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        frontend: nn.Module,
+        standardize: nn.Module,
+        network: nn.Module,
+        description: dict[str, Any],
+    ):
+        super().__init__()
+        self.frontend, self.standardize, self.network = frontend, standardize, network
+        self.sample_rate: int = frontend.sample_rate  # type: ignore[assignment]
+        self.min_samples: int = frontend.min_samples  # type: ignore[assignment]
+        self.register_buffer("temperature", torch.ones(()))
+        self._description = description
+
+    @classmethod
+    def build(
+        cls, frontend: Choice, model: Choice, n_classes: int, *, standardize: bool
+    ) -> "System":
+        """Make a system with fresh weights from two registered names and their options.
+
+        Raises:
+            UnknownName: a name or an option that does not exist.
+            BadRecipe: an option whose value is refused.
+        """
+        features = _make(FRONTENDS, *frontend)
+        n_bands: int = features.n_bands  # type: ignore[assignment]
+        network = _make(MODELS, *model, n_classes=n_classes, n_bands=n_bands)
+        description = {
+            "frontend": {"name": frontend[0], "options": dict(frontend[1])},
+            "model": {"name": model[0], "options": dict(model[1])},
+            "n_classes": n_classes,
+            "standardize": standardize,
+        }
+        return cls(
+            features, Standardize(n_bands) if standardize else nn.Identity(), network, description
+        )
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "System":
+        """Make a system with fresh weights from what :meth:`describe` returned."""
+        frontend, model = description["frontend"], description["model"]
+        return cls.build(
+            (frontend["name"], frontend["options"]),
+            (model["name"], model["options"]),
+            description["n_classes"],
+            standardize=description["standardize"],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return names and options, fit for JSON and for :meth:`from_description`."""
+        described: dict[str, Any] = json.loads(json.dumps(self._description))
+        return described
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Return what may be cached, ``[B, T]`` to ``[B, F, M]``, not standardised.
+
+        Clips below ``min_samples`` get zeros on both sides, an odd one at the end.
+        """
+        # The exported graph asks its caller for this: its card says `min_s`.
+        missing = 0 if torch.compiler.is_exporting() else self.min_samples - samples.shape[1]
+        if missing > 0:
+            samples = nn.functional.pad(samples, (missing // 2, missing - missing // 2))
+        features: Tensor = self.frontend(samples)
+        return features
+
+    def logits(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``[B, C]`` for features ``[B, F, M]``, each true up to its length ``[B]``.
+
+        What lies beyond is set to 0 *after* standardisation, whatever it was.
+        """
+        x = self.standardize(features)
+        if lengths is not None:
+            x = x.masked_fill(frame_mask(lengths, x.shape[1])[..., None] == 0, 0.0)
+        logits: Tensor = self.network(x, lengths)
+        return logits
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return probabilities ``[B, C]`` for waveforms ``[B, T]`` of one length."""
+        return (self.logits(self.features(samples)) / self.temperature).softmax(dim=1)
+
+    def parameter_count(self) -> int:
+        """Return the number of trainable parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def save(self, path: Path) -> None:
+        """Write weights and description to one safetensors file, or nothing."""
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            save_file(weights, unfinished, {"system": json.dumps(self._description)})
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "System":
+        """Read what :meth:`save` wrote, in evaluation mode.
+
+        Raises:
+            BadModel: the file is missing, broken or holds other weights than it describes.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                description = json.loads((file.metadata() or {})["system"])
+            system = cls.from_description(description)
+            system.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadModel(f"Cannot read weights from '{path}': {reason}") from error
+        return system.eval()
+
+
+def _make(
+    registry: Registry[Callable[..., nn.Module]],
+    name: str,
+    options: Mapping[str, Any],
+    **given: int,
+) -> nn.Module:
+    make = registry[name]
+    known = set(inspect.signature(make).parameters) - set(given)
+    for option in options:
+        if option not in known:
+            raise UnknownName(f"option of {registry.kind} '{name}'", option, known)
+    try:
+        return make(**given, **options)
+    except (ValueError, TypeError) as error:
+        raise BadRecipe(f"{registry.kind} '{name}': {error}") from error
