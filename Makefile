@@ -1,0 +1,82 @@
+# What one types here. `make help` lists it; each target installs what it needs, once.
+#
+#   make demo PYTHON=python3.12      another interpreter than python3 (3.10 to 3.13)
+#   make demo EXTRAS=plot            with the picture
+#   make test JOBS=8                 tests on more cores
+#   make test TORCH_INDEX=URL        where pip would take PyTorch's CUDA build (Linux), the index of
+#                                    CPU builds, as PyTorch's install page gives it
+
+PYTHON ?= python3
+EXTRAS ?=
+JOBS ?= 2
+TORCH_INDEX ?=
+
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+DEMO := .venv-demo
+DEV := .venv
+IN_DEMO := $(DEMO)/$(BIN)
+IN_DEV := $(DEV)/$(BIN)
+CLIPS := $(wildcard lightser/samples/*.flac)
+
+# -qq keeps pip to its errors.
+PIP_INSTALL := -m pip --disable-pip-version-check install -qq
+
+# The demo installs a copy, as a user would; it is renewed when one of these is.
+PACKAGE := pyproject.toml $(wildcard lightser/*.py lightser/*/*.py lightser/inference/weights/*/card.json)
+DEMO_READY := $(DEMO)/.installed-$(or $(EXTRAS),base)
+DEV_READY := $(DEV)/.installed
+
+.PHONY: help demo test lint unit docs wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 15
+
+demo: $(DEMO_READY)  ## recognise the clips that ship with lightser
+	@$(IN_DEMO)/lightser predict $(CLIPS)
+	@if $(IN_DEMO)/python -c "import matplotlib" 2>/dev/null; then \
+		$(IN_DEMO)/lightser predict $(firstword $(CLIPS)) --plot demo.png; \
+	else \
+		echo "With a picture: make demo EXTRAS=plot"; \
+	fi
+
+test: lint unit  ## everything that CI checks: format, lint, spelling, types, tests with coverage
+
+lint: $(DEV_READY)  ## format, lint, spelling and types
+	@$(IN_DEV)/ruff format -q --check .
+	@$(IN_DEV)/ruff check -q .
+	@$(IN_DEV)/codespell
+	@$(IN_DEV)/mypy --no-error-summary
+
+# One thread each: the tests run side by side, and PyTorch's own threads would only fight.
+unit: $(DEV_READY)  ## the tests alone, doctests among them, with coverage
+	@OMP_NUM_THREADS=1 $(IN_DEV)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+docs: $(DEV_READY)  ## renew what is generated in README.md and docs/
+	@$(IN_DEV)/python docs/generate.py
+
+wheel: $(DEV_READY)  ## build a wheel into dist/
+	@$(IN_DEV)/python -m pip --disable-pip-version-check wheel -qq --no-deps -w dist .
+	@ls dist/*.whl
+
+clean:  ## remove environments, caches and builds
+	rm -rf $(DEMO) $(DEV) .build build dist demo.png .coverage* htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(DEMO_READY): $(PACKAGE)
+	@echo "Installing lightser into $(DEMO) ..."
+	@$(call new_environment,$(DEMO))
+	@$(IN_DEMO)/python $(PIP_INSTALL) --no-compile ".$(if $(EXTRAS),[$(EXTRAS)])"
+	@touch $@
+
+$(DEV_READY): pyproject.toml
+	@echo "Installing lightser with its development extra into $(DEV) (some minutes) ..."
+	@$(call new_environment,$(DEV))
+	@$(IN_DEV)/python $(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e ".[dev]"
+	@touch $@
+
+define new_environment
+$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { \
+	echo "lightser needs Python 3.10 or newer; $(PYTHON) is older. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; \
+	exit 1; }; \
+$(PYTHON) -m venv $(1)
+endef
