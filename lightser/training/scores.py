@@ -1,0 +1,127 @@
+"""All scores of a predictions table, computed from the table and from nothing else.
+
+A predictions table has one row per decision: ``utterance, corpus, speaker, fold, seed, truth,
+predicted`` and a probability ``p_<label>`` for each class.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lightser import metrics
+from lightser.errors import BadResults
+
+COLUMNS = ("utterance", "corpus", "speaker", "fold", "seed", "truth", "predicted")
+INTERVALS_OF = ("ua", "wa")
+
+
+def check_predictions(table: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Refuse a table that cannot be scored.
+
+    Raises:
+        BadResults: a column is missing, there are no rows, a label is not among ``labels``, or
+            a row's probabilities are no probabilities.
+    """
+    wanted = [*COLUMNS, *(f"p_{label}" for label in labels)]
+    missing = [column for column in wanted if column not in table]
+    if missing:
+        raise BadResults(f"The predictions table lacks the columns {', '.join(missing)}")
+    if table.empty:
+        raise BadResults("The predictions table has no rows")
+    for column in ("truth", "predicted"):
+        unknown = table.loc[~table[column].isin(list(labels)), column]
+        if len(unknown):
+            raise BadResults(
+                f"'{unknown.iloc[0]}' under {column} is not one of the labels {', '.join(labels)}"
+            )
+    numbers = table[wanted[len(COLUMNS) :]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    wrong = ~(np.isfinite(numbers).all(axis=1) & (np.abs(numbers.sum(axis=1) - 1) < 1e-3))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise BadResults(
+            f"Row {row} ({table['utterance'].iloc[row]}): the probabilities "
+            f"{numbers[row].tolist()} do not sum to 1"
+        )
+
+
+def score_predictions(
+    table: pd.DataFrame, labels: Sequence[str], *, draws: int = 2000
+) -> dict[str, Any]:
+    """Return the scores of a predictions table, as fractions and ready for JSON.
+
+    With several seeds, ``pooled`` and ``recalls`` are means over seeds: the decisions of one seed
+    go into one confusion matrix, and each seed's score counts once (``by_seed`` holds them).
+    ``fold_mean`` is over the (fold, seed) pairs. A bootstrap draw takes a speaker, or an
+    utterance, with its decisions of all seeds; where each seed decides on the same utterances,
+    the UA and WA of a draw are therefore means over seeds too.
+
+    Args:
+        table: predictions.
+        labels: in the order of the classes.
+        draws: of each bootstrap, from a generator with seed 0: the same table gives the same
+            numbers.
+
+    Returns:
+        ``n_predictions, n_utterances, n_speakers``; ``pooled`` and each of ``by_seed``
+        (``ua, wa, macro_f1, weighted_f1, ece``); ``fold_mean`` (the same, each with ``mean``
+        and ``std``); ``recalls`` by label, None for a label that is never the truth;
+        ``interval_speakers`` and ``interval_utterances`` (95 %, of ``ua`` and ``wa``, each
+        ``[low, high]``), None where there is only one speaker.
+
+    Raises:
+        BadResults: see :func:`check_predictions`.
+    """
+    check_predictions(table, labels)
+    n_classes = len(labels)
+    truth = metrics.class_indices(table["truth"], labels)
+    predicted = metrics.class_indices(table["predicted"], labels)
+    probabilities = table[[f"p_{label}" for label in labels]].to_numpy(float)
+    seeds = table["seed"].to_numpy()
+    jobs = (table["seed"].astype(str) + "/" + table["fold"].astype(str)).to_numpy()
+    utterances = (table["corpus"].astype(str) + "/" + table["utterance"].astype(str)).to_numpy()
+    speakers = (table["corpus"].astype(str) + "/" + table["speaker"].astype(str)).to_numpy()
+
+    by_seed, recalls = {}, []
+    for seed in sorted(set(seeds.tolist())):
+        here = seeds == seed
+        by_seed[str(seed)] = metrics.pooled(
+            truth[here], predicted[here], n_classes, probabilities=probabilities[here]
+        )
+        recalls.append(metrics.recalls(metrics.confusion(truth[here], predicted[here], n_classes)))
+    names = next(iter(by_seed.values()))
+
+    def interval(groups: "np.ndarray[Any, Any]") -> dict[str, list[float]] | None:
+        ends = {
+            score: metrics.interval_over_speakers(
+                truth, predicted, groups, score, draws, n_classes=n_classes
+            )
+            for score in INTERVALS_OF
+        }
+        if any(math.isnan(low) for low, _ in ends.values()):
+            return None
+        return {score: list(pair) for score, pair in ends.items()}
+
+    return {
+        "n_predictions": len(table),
+        "n_utterances": len(set(utterances.tolist())),
+        "n_speakers": len(set(speakers.tolist())),
+        "pooled": {name: _mean([scores[name] for scores in by_seed.values()]) for name in names},
+        "by_seed": by_seed,
+        "fold_mean": metrics.fold_mean(
+            truth, predicted, jobs, n_classes, probabilities=probabilities
+        ),
+        "recalls": {
+            label: _mean([values[i] for values in recalls]) for i, label in enumerate(labels)
+        },
+        "interval_speakers": interval(speakers),
+        "interval_utterances": interval(utterances),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Return the mean of the numbers that are known, or None."""
+    known = [float(value) for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
