@@ -11,7 +11,6 @@ NumPy alone. Letters in shapes: N utterances, C classes, S speakers, D draws of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -555,7 +554,8 @@ def paired_test(
     if len(by_speaker) > 1:
         drawn = differences(_resampled(by_speaker, n, rng))
         interval = _percentiles(drawn, 0.95)
-        p_bootstrap = float(min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean())))
+        beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+        p_bootstrap = min(1.0, 2 * (beyond + 1) / (n + 1))
 
     only_a = int(((a == labels) & (b != labels)).sum())
     only_b = int(((b == labels) & (a != labels)).sum())
@@ -588,7 +588,7 @@ def _permutation_p(
     permuted = differences(swaps @ swapped + (1 - swaps) @ by_speaker)
     # A difference that is equal but for rounding counts as equal.
     as_large = int((np.abs(permuted) >= abs(difference) - 1e-12).sum())
-    # The order as it is counts as one more draw, so that a sampled p is never 0.
+    # What was seen counts as one more draw, so that a sampled p is never 0.
     return as_large / len(swaps) if exact else (as_large + 1) / (n + 1)
 
 
@@ -605,6 +605,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
     0.0625
     """
     discordant = only_a + only_b
-    tail = sum(math.comb(discordant, k) for k in range(min(only_a, only_b) + 1))
-    # Whole numbers of any size: a float would overflow at a thousand discordant utterances.
-    return min(1.0, float(Fraction(2 * tail, 2**discordant)))
+    # In whole numbers of any size: floats would overflow at a thousand discordant utterances.
+    ways = tail = 1
+    for k in range(min(only_a, only_b)):
+        ways = ways * (discordant - k) // (k + 1)  # of choosing k + 1 among them
+        tail += ways
+    return min(1.0, 2 * tail / (1 << discordant))

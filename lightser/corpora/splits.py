@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,16 +20,18 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lightser.errors import BadCorpus, BadRecipe, BadResults, UnknownName
 from lightser.registry import Registry
 
 Select = Literal["valid_ua", "test_wa", "last"]
 Rows = NDArray[np.int64]  # positions in the table
+Mask = NDArray[np.bool_]  # one for each row of the table
 PARTS = ("train", "valid", "test")
-# Columns that no two sides may share, where the table has them and the protocol promises it.
-CONTENT = "content"
+PAIRS_WITH_TRAIN = (("train", "valid"), ("train", "test"))
+ALL_PAIRS = (*PAIRS_WITH_TRAIN, ("valid", "test"))
+CONTENT = "content"  # column with an id of the audio itself, where the table has it
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,8 @@ def make_folds(
         BadCorpus: a table that lacks what the protocol needs, or folds that break a promise.
     """
     protocol = PROTOCOLS[name]
-    known = list(inspect.signature(protocol.make).parameters)[2:]  # behind table and seed
-    for option in options:
-        if option not in known:
-            raise UnknownName(f"option of protocol '{name}'", option, known)
+    require_at_least("seed", seed, 0)
+    _check_options(protocol, options)
     if not len(table):
         raise BadCorpus("There are no utterances to split")
     if content is not None:
@@ -111,6 +112,17 @@ def make_folds(
     folds = protocol.make(table, seed=seed, **options)
     check_folds(folds, table, protocol)
     return folds
+
+
+def _check_options(protocol: Protocol, options: dict[str, Any]) -> None:
+    known = dict(inspect.signature(protocol.make).parameters)
+    del known["table"], known["seed"]
+    for name in options:
+        if name not in known:
+            raise UnknownName(f"option of protocol '{protocol.name}'", name, known)
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise BadRecipe(f"Protocol '{protocol.name}' needs the option {name}")
 
 
 # --- checks ---
@@ -151,17 +163,13 @@ def check_folds(folds: Sequence[Fold], table: pd.DataFrame, protocol: Protocol) 
             raise BadCorpus(f"{where} has no '{min(absent)}' to train on")
 
     if protocol.speaker_independent:
-        _need(table, "speaker", protocol.name)
-        _check_apart(folds, table, "speaker", protocol, [("train", "valid"), _TRAIN_TEST, _V_TEST])
+        require_column(table, "speaker", protocol.name)
+        _check_apart(folds, table, "speaker", protocol, ALL_PAIRS)
     if protocol.text_independent:
-        _need(table, "text", protocol.name)
-        _check_apart(folds, table, "text", protocol, [("train", "valid"), _TRAIN_TEST])
+        require_column(table, "text", protocol.name)
+        _check_apart(folds, table, "text", protocol, PAIRS_WITH_TRAIN)
     if CONTENT in table and not protocol.splits_duplicates:
-        _check_apart(folds, table, CONTENT, protocol, [("train", "valid"), _TRAIN_TEST, _V_TEST])
-
-
-_TRAIN_TEST = ("train", "test")
-_V_TEST = ("valid", "test")
+        _check_apart(folds, table, CONTENT, protocol, ALL_PAIRS)
 
 
 def _first_repeated(names: Iterable[str]) -> str | None:
@@ -173,7 +181,7 @@ def _check_apart(
     table: pd.DataFrame,
     column: str,
     protocol: Protocol,
-    pairs: list[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
 ) -> None:
     values = dict(zip(table["utterance"], table[column], strict=True))
     for fold in folds:
@@ -184,6 +192,7 @@ def _check_apart(
                     raise BadCorpus(
                         f"Fold '{fold.name}' of protocol '{protocol.name}' has the same {column} "
                         f"in {one} ('{first[values[utterance]]}') and {other} ('{utterance}')"
+                        f"{'; keep one of the two' if column == CONTENT else ''}"
                     )
 
 
@@ -200,7 +209,8 @@ def speakers_on_both_sides(folds: Sequence[Fold], table: pd.DataFrame) -> list[s
     return sorted(both)
 
 
-def _need(table: pd.DataFrame, column: str, protocol: str) -> None:
+def require_column(table: pd.DataFrame, column: str, protocol: str) -> None:
+    """Refuse a table in which ``column`` is "" somewhere."""
     unknown = table["utterance"][table[column] == ""]
     if len(unknown):
         raise BadCorpus(
@@ -245,21 +255,40 @@ def _ids(entry: object) -> tuple[str, ...]:
 # --- parts that protocols share ---
 
 
-def _fold(table: pd.DataFrame, name: str, valid: Any, test: Any) -> Fold:
+def fold_with(table: pd.DataFrame, name: str, valid: ArrayLike, test: ArrayLike) -> Fold:
     """Return the fold with the rows ``valid`` and ``test`` (masks [N]); the rest is train."""
-    names = table["utterance"].to_numpy()
     valid, test = np.asarray(valid, dtype=bool), np.asarray(test, dtype=bool)
-    return Fold(name, *(tuple(map(str, names[m])) for m in (~(valid | test), valid, test)))
+    return fold_of(table, name, ~(valid | test), valid, test)
 
 
-def _mask(rows: Iterable[int], n: int) -> NDArray[np.bool_]:
+def fold_of(
+    table: pd.DataFrame, name: str, train: ArrayLike, valid: ArrayLike, test: ArrayLike
+) -> Fold:
+    """Return the fold with the rows of three masks [N]."""
+    names = table["utterance"].to_numpy()
+    parts = (tuple(map(str, names[np.asarray(mask)])) for mask in (train, valid, test))
+    return Fold(_file_name(name), *parts)
+
+
+def _file_name(name: str) -> str:
+    """Return ``name`` with what a file name cannot hold written as %hex; no two become equal.
+
+    >>> _file_name("Ses01_F"), _file_name("a/b 1")
+    ('Ses01_F', 'a%2Fb%201')
+    """
+    return re.sub(r"[^\w.-]", lambda sign: f"%{ord(sign[0]):X}", name)
+
+
+def as_mask(rows: Iterable[int], n: int) -> Mask:
+    """Return the mask [n] that is true at ``rows``."""
     mask = np.zeros(n, dtype=bool)
     mask[list(rows)] = True
     return mask
 
 
-def _speakers(table: pd.DataFrame, protocol: str, *, at_least: int) -> list[str]:
-    _need(table, "speaker", protocol)
+def speakers_of(table: pd.DataFrame, protocol: str, *, at_least: int) -> list[str]:
+    """Return the speakers in order, or say that they are unknown or too few."""
+    require_column(table, "speaker", protocol)
     speakers = sorted(set(table["speaker"]))
     if len(speakers) < at_least:
         raise BadCorpus(
@@ -269,13 +298,15 @@ def _speakers(table: pd.DataFrame, protocol: str, *, at_least: int) -> list[str]
     return speakers
 
 
-def _after(items: Sequence[str], item: str, seed: int) -> list[str]:
+def others_after(items: Sequence[str], item: str, seed: int) -> list[str]:
     """Return the other ``items``, from the one behind ``item`` on and round; seeds start later.
 
     With the first as validation for each left-out speaker, every speaker validates once.
 
-    >>> _after(["a", "b", "c", "d"], "c", seed=0), _after(["a", "b", "c", "d"], "c", seed=1)
-    (['d', 'a', 'b'], ['a', 'b', 'd'])
+    >>> others_after(["a", "b", "c", "d"], "c", seed=0)
+    ['d', 'a', 'b']
+    >>> others_after(["a", "b", "c", "d"], "c", seed=1)
+    ['a', 'b', 'd']
     """
     i = list(items).index(item)
     others = [*items[i + 1 :], *items[:i]]
@@ -283,15 +314,20 @@ def _after(items: Sequence[str], item: str, seed: int) -> list[str]:
     return others[start:] + others[:start]
 
 
-def _units(table: pd.DataFrame) -> list[Rows]:
+def units_of(table: pd.DataFrame) -> list[Rows]:
     """Return what must stay together: the rows of equal content, else each row alone."""
     if CONTENT not in table:
-        return [np.array([row]) for row in range(len(table))]
+        return single_units(table)
     _, which = np.unique(table[CONTENT].to_numpy(dtype=str), return_inverse=True)
     return [np.flatnonzero(which == unit) for unit in dict.fromkeys(which.tolist())]
 
 
-def _deal(
+def single_units(table: pd.DataFrame) -> list[Rows]:
+    """Return each row alone."""
+    return [np.array([row]) for row in range(len(table))]
+
+
+def deal(
     units: Sequence[Rows], keys: Sequence[Hashable], n_parts: int, rng: np.random.Generator
 ) -> list[Rows]:
     """Deal units into parts like cards: group by key, shuffle each group, go round.
@@ -309,110 +345,16 @@ def _deal(
     ]
 
 
-def _at_least(option: str, value: int, least: int) -> None:
+def round_up(number: float) -> int:
+    """Round up, but not because of how floats are stored: 0.2 * 5 utterances are 1, not 2."""
+    return math.ceil(round(number, 9))
+
+
+def require_at_least(option: str, value: int, least: int) -> None:
     if not isinstance(value, int) or value < least:
         raise BadRecipe(f"Protocol option {option} must be a whole number >= {least}, got {value}")
 
 
-def _share(option: str, value: float) -> None:
+def require_share(option: str, value: float) -> None:
     if not 0 < value < 1:
         raise BadRecipe(f"Protocol option {option} must be between 0 and 1, got {value}")
-
-
-# --- leave one speaker, session or group of speakers out ---
-
-
-def loso(table: pd.DataFrame, *, seed: int, valid_speakers: int = 1) -> list[Fold]:
-    """Leave one speaker out; validate on the next one or two, in rotation.
-
-    Args:
-        table: utterances.
-        seed: which speaker is next.
-        valid_speakers: how many speakers to choose the epoch on; 0: none, so that the epoch
-            cannot be chosen and the last one counts.
-    """
-    _at_least("valid_speakers", valid_speakers, 0)
-    speakers = _speakers(table, "loso", at_least=2 + valid_speakers)
-    folds = []
-    for speaker in speakers:
-        valid = _after(speakers, speaker, seed)[:valid_speakers]
-        folds.append(
-            _fold(table, speaker, table["speaker"].isin(valid), table["speaker"] == speaker)
-        )
-    return folds
-
-
-PROTOCOLS["loso"] = Protocol(
-    name="loso",
-    make=loso,
-    select="valid_ua",
-    speaker_independent=True,
-    note="Each speaker is tested by a model that never heard them.",
-)
-
-
-# --- as published ---
-
-
-def zhong2020(table: pd.DataFrame, *, seed: int, rotate_test: bool = False) -> list[Fold]:
-    """Deal into ten subsets, stratified; one is tested, one validates, eight train.
-
-    Zhong et al. 2020, section 3.2: "8 subsets were used for training, one for validation and one
-    for testing (fixed test set). The experimental results are the average of 9 times cross
-    validation." Grouping as in their script: session, style, gender and label.
-
-    Args:
-        table: utterances.
-        seed: of the deal.
-        rotate_test: instead of the fixed test subset, test every subset once (ten folds), so
-            that the whole corpus is tested.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(table)
-    keys = list(zip(*(table[c] for c in ("session", "style", "gender", "label")), strict=True))
-    subsets = [_mask(rows, n) for rows in _deal([np.array([r]) for r in range(n)], keys, 10, rng)]
-    pairs = [(i, (i + 1) % 10) for i in range(10)] if rotate_test else [(9, v) for v in range(9)]
-    return [_fold(table, f"test{t}-valid{v}", subsets[v], subsets[t]) for t, v in pairs]
-
-
-PROTOCOLS["zhong2020"] = Protocol(
-    name="zhong2020",
-    make=zhong2020,
-    select="valid_ua",
-    speaker_independent=False,
-    splits_duplicates=True,
-    note="As published: random subsets, so speakers occur on both sides, "
-    "and by default one tenth of the corpus is tested nine times.",
-)
-
-
-def light_sernet(table: pd.DataFrame, *, seed: int, holdouts: int = 10) -> list[Fold]:
-    r"""Hold a random fifth out, ten times independently; nothing is kept for validation.
-
-    What the published confusion matrices of Aftab et al. 2022 add up to:
-    :math:`10 \lceil 0.2 N \rceil` = 1070, 4560 and 11,070 decisions for 535, 2280 and 5531
-    utterances. Some utterances are tested several times and some never; scores are pooled.
-
-    Args:
-        table: utterances.
-        seed: of the draws.
-        holdouts: how many.
-    """
-    _at_least("holdouts", holdouts, 1)
-    rng = np.random.default_rng(seed)
-    n, n_test = len(table), math.ceil(0.2 * len(table))
-    nothing = np.zeros(n, dtype=bool)
-    return [
-        _fold(table, f"holdout{i}", nothing, _mask(rng.permutation(n)[:n_test], n))
-        for i in range(holdouts)
-    ]
-
-
-PROTOCOLS["light_sernet"] = Protocol(
-    name="light_sernet",
-    make=light_sernet,
-    select="test_wa",
-    speaker_independent=False,
-    splits_duplicates=True,
-    note="As published: selected on test, and speakers occur on both sides of a random split.",
-)
