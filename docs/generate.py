@@ -1,0 +1,196 @@
+"""Write what README.md and docs/ hold of the code: the tree, commands, protocols, corpora, recipes.
+
+A generated part stands between ``<!-- name -->`` and ``<!-- /name -->``; the rest of a page is its
+author's. ``make docs`` runs this, and ``tests/test_docs.py`` holds that nothing is out of date.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+import lightser.cli
+from lightser.corpora import CORPORA
+from lightser.corpora.splits import PROTOCOLS
+from lightser.registry import import_siblings
+from lightser.training.recipe import read_recipe, recipe_folder
+
+ROOT = Path(__file__).parent.parent
+WIDTH = 14  # of the first column of the tree
+
+CHOSEN = {"valid_ua": "UA on validation", "test_wa": "**accuracy on test**", "last": "last"}
+
+# What the tree says of the folders beside the package.
+BESIDE = {
+    "recipes/": "one TOML file per published row, and our honest ones",
+    "results/": "one folder per recipe: predictions, scores, folds, history",
+    "docs/": "guide, decisions, lab log",
+    "tests/": "a file per module, and the floors",
+}
+
+
+def row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(head: tuple[str, ...], rows: Iterator[str]) -> str:
+    return "\n".join([row(*head), "|" + "---|" * len(head), *rows])
+
+
+def first_sentence(source: str) -> str:
+    """Return how a module's docstring begins, up to its first full stop or semicolon."""
+    words = " ".join((ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[a-z`)])[.;](?:\s|$)", words)[0].replace("``", "`")
+
+
+def tree() -> str:
+    """Return the package's floors in their order, and the folders beside it, a line for each."""
+    floors = (ROOT / "tests" / "test_floors.py").read_text(encoding="utf-8")
+    names = ast.literal_eval(re.search(r"^FLOORS = (\[.*?\])", floors, re.M | re.S)[1])  # type: ignore[index]
+    lines = ["lightser/"]
+    for name in names:
+        folder, file = ROOT / "lightser" / name, ROOT / "lightser" / f"{name}.py"
+        if folder.is_dir():
+            name, file = f"{name}/", folder / "__init__.py"
+        if file.is_file():
+            says = first_sentence(file.read_text(encoding="utf-8"))
+            lines.append(f"  {name:<{WIDTH - 2}}{says}")
+    lines += [f"{name:<{WIDTH}}{says}" for name, says in BESIDE.items()]
+    return "\n".join(["```text", *lines, "```"])
+
+
+def all_commands() -> dict[str, Any]:
+    """Return every command by its words on the command line, such as ``corpus check``."""
+    import_siblings(lightser.cli.__name__, lightser.cli.__path__)
+    found: dict[str, Any] = {}
+
+    def collect(group: Any, words: str) -> None:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                collect(command, f"{words}{name} ")
+            elif not command.hidden:
+                found[words + name] = command
+
+    collect(typer.main.get_command(lightser.cli.app), "")
+    return found
+
+
+def commands() -> str:
+    """Return every command with its help and its options."""
+    return "\n\n".join(command_section(*item) for item in sorted(all_commands().items()))
+
+
+def command_section(name: str, command: Any) -> str:
+    usage = [f"lightser {name}"]
+    options = []
+    for parameter in command.params:
+        if parameter.name == "help":
+            continue
+        if parameter.param_type_name == "argument":
+            metavar = (parameter.metavar or parameter.name).upper()
+            usage.append(f"{metavar}{'…' if parameter.nargs == -1 else ''}")
+            words = f"`{metavar}`"
+        else:
+            words = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
+        options.append(row(words, " ".join((parameter.help or "").split())))
+    prose, _, example = (command.help or "").replace("\b\n", "").partition("Example")
+    example = example.partition(":")[2] if example else ""
+    parts = [f"## lightser {name}", f"```text\n{' '.join(usage)} [options]\n```", prose.strip()]
+    if options:
+        parts.append("\n".join(["| | |", "|---|---|", *options]))
+    if example.strip():
+        lines = [line.strip() for line in example.strip().splitlines()]
+        parts.append("```console\n" + "\n".join(lines) + "\n```")
+    return "\n\n".join(parts)
+
+
+def protocols() -> str:
+    return table(
+        ("protocol", "speakers on both sides", "epoch chosen on", "what it means"),
+        (
+            row(
+                f"`{p.name}`",
+                "no" if p.speaker_independent else "**may be**",
+                CHOSEN[p.select],
+                p.note,
+            )
+            for p in PROTOCOLS.values()
+        ),
+    )
+
+
+def corpora() -> str:
+    return table(
+        ("name", "corpus", "language", "utterances", "licence"),
+        (
+            row(
+                f"`{c.name}`",
+                f"[{c.title}]({c.url})" if c.url else c.title,
+                c.language or "–",
+                c.utterances or "any",
+                c.license or "yours",
+            )
+            for c in CORPORA.values()
+        ),
+    )
+
+
+def recipes() -> str:
+    folder = recipe_folder()
+    rows = []
+    for path in sorted(folder.rglob("*.toml")):
+        if path.stem == "base":
+            continue
+        recipe = read_recipe(path)
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        says = recipe.published
+        figures = "–"
+        if says is not None and recipe.protocol.name not in ("loso", "text_speaker"):
+            figures = " / ".join("–" if x is None else f"{x:.2f}" for x in (says.ua, says.wa))
+        selected = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
+        rows.append(
+            row(f"`{name}`", recipe.title, f"`{recipe.protocol.name}`", CHOSEN[selected], figures)
+        )
+    return table(
+        ("recipe", "what", "protocol", "epoch chosen on", "published UA / WA"), iter(rows)
+    )
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"tree": tree},
+    "docs/commands.md": {"commands": commands},
+    "docs/corpora.md": {"corpora": corpora},
+    "docs/protocols.md": {"protocols": protocols},
+    "docs/reproduce.md": {"recipes": recipes},
+}
+
+
+def renewed(text: str, parts: dict[str, Callable[[], str]]) -> str:
+    """Return a page with its generated parts as they should be."""
+    for name, make in parts.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"no {start} ... {end} to write between")
+        text = f"{before}{start}\n\n{make()}\n\n{end}{after}"
+    return text
+
+
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Yield each page with generated parts: its path, its text, and what it should be."""
+    for name, parts in PARTS.items():
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        yield path, text, renewed(text, parts)
+
+
+if __name__ == "__main__":
+    for path, text, wanted in pages():
+        if text != wanted:
+            path.write_text(wanted, encoding="utf-8", newline="\n")
+            print(f"renewed {path.relative_to(ROOT)}", file=sys.stderr)
