@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """One file that a publisher offers for download.
+    """One ZIP archive that a publisher offers for download.
 
     Attributes:
-        url: where the publisher documents it.
-        sha256: of the whole file; None where the publisher's file has no fixed bytes.
-        size: bytes, for the progress bar; 0 if unknown.
-        unpack: whether it is an archive to unpack into the corpus folder.
+        url: where the publisher keeps it.
+        sha256: of the whole archive; None where the publisher names none.
+        md5: likewise; Zenodo names MD5 sums. It tells a broken transfer, not a forged file.
+        size: bytes; 0 if unknown.
+        folder: the folder inside the archive that is the corpus; "" for all of it.
     """
 
     url: str
-    sha256: str | None
+    sha256: str | None = None
+    md5: str | None = None
     size: int = 0
-    unpack: bool = True
+    folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Corpus:
     Attributes:
         name: as on the command line and in recipes.
         title: as its authors call it.
-        labels: full English nouns in the order that models use.
+        labels: full English nouns in the order that models use; () where the copy says them.
         language: ISO 639-1 code, or "" where the corpus says it per utterance.
         license: SPDX identifier or the publisher's words.
         cite: BibTeX.
@@ -88,16 +90,35 @@ def load_corpus(name: str, root: Path | str, **options: Any) -> "pd.DataFrame":
     """
     corpus, root = CORPORA[name], Path(root)
     table = corpus.load(root, **options)
-    missing, surplus = missing_and_surplus(corpus, root)
-    for names, what in [(missing, "utterances are missing"), (surplus, "files were left out")]:
-        if names:
-            warnings.warn(
-                f"{name} in {root}: {len(names)} {what} ({', '.join(names[:3])}"
-                f"{', ...' if len(names) > 3 else ''}); see: lightser corpus check {name} {root}",
-                LightserWarning,
-                stacklevel=2,
-            )
+    for what in oddities(corpus, root, table):
+        warnings.warn(
+            f"{name} in {root}: {what}; see: lightser corpus check {name} {root}",
+            LightserWarning,
+            stacklevel=2,
+        )
     return table
+
+
+def oddities(corpus: Corpus, root: Path, table: "pd.DataFrame") -> list[str]:
+    """Return what is not as published in a copy of a corpus of fixed utterances, in words."""
+    missing, surplus = missing_and_surplus(corpus, root)
+    found = []
+    if missing:
+        found.append(f"{len(missing)} utterances are missing ({some(missing)})")
+    if surplus:
+        found.append(f"{len(surplus)} files are left out, as none of the corpus ({some(surplus)})")
+    if corpus.expected and not missing and len(table) != corpus.utterances:
+        found.append(f"{len(table)} utterances instead of {corpus.utterances}")
+    return found
+
+
+def some(names: list[str], n: int = 3) -> str:
+    """Return the first names.
+
+    >>> some(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")
 
 
 def missing_and_surplus(corpus: Corpus, root: Path) -> tuple[list[str], list[str]]:

@@ -136,7 +136,7 @@ def files(root: Path) -> dict[str, Path]:
 
 
 def load(root: Path) -> pd.DataFrame:
-    """Return the table; recordings that were never published are left out.
+    """Return the table; recordings beyond the 535 are left out.
 
     ``agreement`` is the recognition rate, NaN where ``erkennung.txt`` is missing. ``age`` is a
     column at the end.
@@ -200,8 +200,6 @@ CORPORA["emodb"] = Corpus(
     counts=COUNTS,
     files=files,
     expected=published,
-    downloads=(
-        # The publisher names no checksum; a page on Zenodo (record 7447302) holds a newer packing.
-        Download(url="http://emodb.bilderbar.info/download/download.zip", sha256=None),
-    ),
+    # The publisher names no checksum; counts and names are checked after unpacking.
+    downloads=(Download(url="http://emodb.bilderbar.info/download/download.zip"),),
 )

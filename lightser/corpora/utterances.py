@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from lightser.audio.files import audio_info, read_audio
 from lightser.errors import BadCorpus
 
 COLUMNS = {
@@ -39,10 +40,12 @@ NEVER_EMPTY = ("utterance", "file", "label", "corpus")
 GENDERS = ("female", "male", "")
 STYLES = ("improvised", "scripted", "acted", "")
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".aac", ".webm"
+)  # fmt: skip
 
 
-def make_table(rows: Iterable[Mapping[str, Any]], **same: Any) -> pd.DataFrame:
+def make_table(rows: Iterable[Mapping[Any, Any]], **same: Any) -> pd.DataFrame:
     """Return a checked table of ``rows``; ``same`` holds for every row.
 
     A row may leave out what it does not know; keys that are no column become columns at the end.
@@ -236,8 +239,6 @@ def content_hash(file: str | Path, start: float = np.nan, end: float = np.nan) -
     Raises:
         BadAudio: the file cannot be read.
     """
-    from lightser.audio.files import audio_info, read_audio
-
     rate = audio_info(file).sample_rate
     samples = read_audio(
         file,

@@ -1,0 +1,107 @@
+"""Any corpus that is sorted into folders by label: ``anger/03a01Wa.wav``.
+
+Who speaks is in no folder name, so it takes a pattern that finds the speaker in the path.
+"""
+
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from lightser.corpora import CORPORA, Corpus
+from lightser.corpora.utterances import AUDIO_SUFFIXES, make_table
+from lightser.errors import BadCorpus, LightserWarning
+
+
+def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
+    r"""Return the table of ``root/<label>/**/<file>``.
+
+    Args:
+        root: folder of one folder per label.
+        speaker: regular expression, searched in the path below ``root`` ("anger/03a01Wa.wav",
+            with forward slashes). The speaker is its group ``speaker``, or else its first group:
+            ``/(\d\d)`` finds "03".
+        language: ISO 639-1 code.
+
+    Warns:
+        LightserWarning: without a pattern, speakers cannot be held apart.
+
+    Raises:
+        BadCorpus: no such folders, or a pattern that is wrong or finds no speaker in a path.
+    """
+    if not root.is_dir():
+        raise BadCorpus(f"There is no folder {root}")
+    found = sorted(
+        file
+        for file in root.absolute().glob("*/**/*")
+        if file.suffix.lower() in AUDIO_SUFFIXES and not hidden(file.relative_to(root.absolute()))
+    )
+    if not found:
+        raise BadCorpus(f"{root} holds no audio files in folders by label, as anger/x.wav")
+
+    paths = [file.relative_to(root.absolute()) for file in found]
+    stems = [path.stem for path in paths]
+    # anger/01.wav and fear/01.wav are two utterances; their ids need the folder.
+    names = stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]
+    speakers = [""] * len(paths)
+    if speaker:
+        pattern = speaker_pattern(speaker)
+        speakers = [speaker_of(path.as_posix(), pattern) for path in paths]
+    else:
+        warnings.warn(
+            f"The speakers of {root} are unknown: no protocol can keep a voice out of training. "
+            "Give a pattern that finds them in the path, as speaker='/(\\d\\d)' in anger/03a.wav",
+            LightserWarning,
+            stacklevel=2,
+        )
+    rows = [
+        {"utterance": name, "file": str(file), "speaker": who, "label": path.parts[0]}
+        for name, file, who, path in zip(names, found, speakers, paths, strict=True)
+    ]
+    return make_table(rows, corpus="folder", language=language)
+
+
+def hidden(path: Path) -> bool:
+    """Return whether the path or a folder on it is hidden.
+
+    >>> hidden(Path("anger/._03a.wav")), hidden(Path("anger/03a.wav"))
+    (True, False)
+    """
+    return any(part.startswith(".") for part in path.parts)
+
+
+def speaker_pattern(text: str) -> re.Pattern[str]:
+    """Return the compiled pattern, which holds a group for the speaker."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise BadCorpus(f"The speaker pattern '{text}' is no regular expression: {error}") from None
+    if not pattern.groups:
+        raise BadCorpus(f"The speaker pattern '{text}' has no group: put the speaker in (...)")
+    return pattern
+
+
+def speaker_of(path: str, pattern: re.Pattern[str]) -> str:
+    r"""Return the speaker that the pattern finds in the path.
+
+    >>> speaker_of("anger/03a01Wa.wav", re.compile(r"/(\d\d)"))
+    '03'
+    """
+    match = pattern.search(path)
+    who = match and (match["speaker"] if "speaker" in pattern.groupindex else match[1])
+    if not who:
+        raise BadCorpus(f"The speaker pattern '{pattern.pattern}' finds no speaker in {path}")
+    return who
+
+
+CORPORA["folder"] = Corpus(
+    name="folder",
+    title="A folder per label, of your own",
+    labels=(),
+    language="",
+    license="unknown: that of your recordings",
+    cite="",
+    url="",
+    load=load,
+)
