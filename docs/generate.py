@@ -20,7 +20,7 @@ from lightser.registry import import_siblings
 from lightser.training.recipe import read_recipe, recipe_folder
 
 ROOT = Path(__file__).parent.parent
-WIDTH = 14  # of the first column of the tree
+WIDTH = 15  # of the first column of the tree
 
 CHOSEN = {"valid_ua": "UA on validation", "test_wa": "**accuracy on test**", "last": "last"}
 
@@ -56,6 +56,8 @@ def tree() -> str:
         folder, file = ROOT / "lightser" / name, ROOT / "lightser" / f"{name}.py"
         if folder.is_dir():
             name, file = f"{name}/", folder / "__init__.py"
+        else:
+            name = file.name
         if file.is_file():
             says = first_sentence(file.read_text(encoding="utf-8"))
             lines.append(f"  {name:<{WIDTH - 2}}{says}")
@@ -84,6 +86,24 @@ def commands() -> str:
     return "\n\n".join(command_section(*item) for item in sorted(all_commands().items()))
 
 
+def help_of(command: Any) -> tuple[str, str]:
+    """Return what a command's help says, and its examples; typer's mark for line ends left out."""
+    text = "\n\n".join(filter(None, [command.help, command.epilog])).replace("\b", "")
+    prose, _, examples = re.sub(r"Examples?:", "Example:", text).partition("Example:")
+    return prose, examples
+
+
+def prose_of(command: Any) -> str:
+    return help_of(command)[0].strip()
+
+
+def examples_of(command: Any) -> list[str]:
+    """Return the command lines at the end of a command's help."""
+    lines = re.split(r"[\n;]", help_of(command)[1])
+    lines = [line.strip().removeprefix("$ ") for line in lines]
+    return [re.sub(r"\s+\(.*\)$", "", line) for line in lines if line.startswith("lightser ")]
+
+
 def command_section(name: str, command: Any) -> str:
     usage = [f"lightser {name}"]
     options = []
@@ -91,20 +111,18 @@ def command_section(name: str, command: Any) -> str:
         if parameter.name == "help":
             continue
         if parameter.param_type_name == "argument":
-            metavar = (parameter.metavar or parameter.name).upper()
-            usage.append(f"{metavar}{'…' if parameter.nargs == -1 else ''}")
+            metavar = (parameter.metavar or parameter.name).upper().rstrip("…")
+            once = metavar if parameter.required else f"[{metavar}]"
+            usage.append(f"{once}{'…' if parameter.nargs == -1 else ''}")
             words = f"`{metavar}`"
         else:
             words = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
         options.append(row(words, " ".join((parameter.help or "").split())))
-    prose, _, example = (command.help or "").replace("\b\n", "").partition("Example")
-    example = example.partition(":")[2] if example else ""
-    parts = [f"## lightser {name}", f"```text\n{' '.join(usage)} [options]\n```", prose.strip()]
+    parts = [f"## lightser {name}", f"```text\n{' '.join(usage)} [options]\n```"]
+    parts.append(prose_of(command))
     if options:
         parts.append("\n".join(["| | |", "|---|---|", *options]))
-    if example.strip():
-        lines = [line.strip() for line in example.strip().splitlines()]
-        parts.append("```console\n" + "\n".join(lines) + "\n```")
+    parts.append("```console\n" + "\n".join(f"$ {line}" for line in examples_of(command)) + "\n```")
     return "\n\n".join(parts)
 
 
@@ -118,7 +136,7 @@ def protocols() -> str:
                 CHOSEN[p.select],
                 p.note,
             )
-            for p in PROTOCOLS.values()
+            for p in sorted(PROTOCOLS.values(), key=lambda p: not p.speaker_independent)
         ),
     )
 
@@ -155,9 +173,7 @@ def recipes() -> str:
         rows.append(
             row(f"`{name}`", recipe.title, f"`{recipe.protocol.name}`", CHOSEN[selected], figures)
         )
-    return table(
-        ("recipe", "what", "protocol", "epoch chosen on", "published UA / WA"), iter(rows)
-    )
+    return table(("recipe", "what", "protocol", "epoch chosen on", "published UA / WA"), iter(rows))
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {

@@ -42,7 +42,7 @@ NEEDS = {
     "training": {"numpy", "pandas", "torch", "safetensors", "tensorboard", "ray"},
     "report": {"numpy", "pandas", "matplotlib"},
     "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "safetensors"},
-    "inference": {"numpy", "onnxruntime"},
+    "inference": {"numpy", "onnxruntime", "soxr"},
     "service": {"numpy", "starlette", "uvicorn"},
     "cli": {"numpy", "typer", "rich", "pandas", "torch"},
 }
