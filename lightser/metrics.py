@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightser.errors import BadResults
+from lightser.errors import BadResults, UnknownName
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -354,7 +354,7 @@ def _stacked(score: Score) -> Callable[[NDArray[Any]], Floats]:
     if callable(score):
         return lambda matrices: np.array([score(matrix) for matrix in matrices])
     if score not in SCORES:
-        raise BadResults(f"Unknown score '{score}'. Known: {', '.join(SCORES)}")
+        raise UnknownName("score", score, SCORES)
     return SCORES[score]
 
 
@@ -420,6 +420,7 @@ def interval_over_speakers(
     >>> interval_over_speakers([0, 1, 0, 1], [0, 1, 1, 1], ["a", "a", "b", "b"], "wa", rng=rng)
     (0.5, 1.0)
     """
+    stacked = _stacked(score)
     n_classes = n_classes or _n_classes(truth, predicted)
     truth, predicted = _paired(truth, predicted, n_classes)
     if not len(truth):
@@ -428,7 +429,7 @@ def interval_over_speakers(
     if len(by_speaker) < 2:
         return math.nan, math.nan
     draws = _resampled(by_speaker, n, rng or np.random.default_rng(0))
-    return _percentiles(_stacked(score)(draws.reshape(-1, n_classes, n_classes)), level)
+    return _percentiles(stacked(draws.reshape(-1, n_classes, n_classes)), level)
 
 
 def interval_over_utterances(
