@@ -48,6 +48,7 @@ class System(nn.Module):
         self.frontend, self.standardize, self.network = frontend, standardize, network
         self.sample_rate: int = frontend.sample_rate  # type: ignore[assignment]
         self.min_samples: int = frontend.min_samples  # type: ignore[assignment]
+        self.n_classes: int = description["n_classes"]
         self.register_buffer("temperature", torch.ones(()))
         self._description = description
 

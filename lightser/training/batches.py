@@ -1,0 +1,216 @@
+"""Clips to features to batches: the cache on disk, the order of a run, and what varies in it.
+
+Shapes: B clips in a batch, T samples, F frames, M bands, C classes.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightser.audio.files import read_audio
+from lightser.training.recipe import Augment, Optim, Recipe
+
+FEATURES_VERSION = 1  # raise when a front end's numbers change, so that old caches are not read
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Utterances of one part of a fold, as features.
+
+    Attributes:
+        utterances: ids.
+        labels: ``[N]`` class indices.
+        agreement: ``[N]`` share of votes for the label, NaN where unknown.
+        variants: for each utterance, the feature sequences ``[F, M]`` to choose from when
+            training: as recorded first, then at other speeds. When evaluating: its windows, whose
+            probabilities are averaged.
+    """
+
+    utterances: tuple[str, ...]
+    labels: Tensor
+    agreement: Tensor
+    variants: tuple[tuple[Tensor, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one update sees.
+
+    Attributes:
+        features: ``[B, F, M]``, not yet standardised.
+        lengths: ``[B]`` true frames, or None where all clips fill the batch.
+        labels: ``[B]``.
+        agreement: ``[B]``.
+        partner: ``[B]`` which clip each is blended with (mixup), or None.
+        share: ``[B]`` of each clip in its blend.
+    """
+
+    features: Tensor
+    lengths: Tensor | None
+    labels: Tensor
+    agreement: Tensor
+    partner: Tensor | None = None
+    share: Tensor | None = None
+
+
+def cut_windows(
+    samples: NDArray[np.float32], size: int | None, shortest: int
+) -> list[NDArray[np.float32]]:
+    """Cut a clip as the recogniser does: evenly spaced windows that cover it, or zeros around it.
+
+    Args:
+        samples: ``[T]``.
+        size: samples in a window; None is the whole clip.
+        shortest: samples below which zeros are added on both sides, the odd one at the end.
+    """
+    missing = shortest - len(samples)
+    if missing > 0:
+        samples = np.pad(samples, (missing // 2, missing - missing // 2))
+    if size is None or len(samples) <= size:
+        return [samples]
+    n_windows = -(-len(samples) // size)
+    starts = np.linspace(0, len(samples) - size, n_windows).round().astype(int)
+    return [samples[start : start + size] for start in starts]
+
+
+def features_of(
+    table: pd.DataFrame, recipe: Recipe, frontend: nn.Module, *, training: bool, cache: Path
+) -> list[tuple[Tensor, ...]]:
+    """Return the variants (training) or windows of every row of an utterance table.
+
+    They are kept on disk under the digest of the file's content and of every setting that shapes
+    them, so that folds, seeds and recipes with the same front end share the work.
+    """
+    rate = int(frontend.sample_rate)  # type: ignore[arg-type]
+    size = None if recipe.window_s is None else round(recipe.window_s * rate)
+    shortest = int(frontend.min_samples)  # type: ignore[arg-type]
+    place = training and recipe.augment.place
+    settings = {
+        "version": FEATURES_VERSION,
+        "frontend": [recipe.frontend.name, recipe.frontend.options],
+        "windows": None if place else [size, shortest],
+        "speeds": [1.0, *recipe.augment.speeds] if training else [1.0],
+    }
+    folder = cache / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    variants: list[tuple[Tensor, ...]] = []
+    for file, start, end in zip(table["file"], table["start"], table["end"], strict=True):
+        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:32]
+        path = folder / f"{content}-{start}-{end}.npz"
+        try:
+            with np.load(path) as stored:
+                arrays = [stored[name] for name in stored.files]
+        except (OSError, ValueError):  # not there, or a run was killed before names were atomic
+            span = {} if np.isnan(start) else {"start": float(start), "end": float(end)}
+            samples = read_audio(file, rate, **span)
+            windows = [
+                window
+                for factor in settings["speeds"]  # type: ignore[attr-defined]
+                for played in [samples if factor == 1 else speed(samples, factor, rate)]
+                for window in ([played] if place else cut_windows(played, size, shortest))
+            ]
+            with torch.no_grad():
+                arrays = [frontend(torch.from_numpy(w)[None])[0].numpy() for w in windows]
+            unfinished = path.with_suffix(f".{os.getpid()}.tmp.npz")
+            np.savez(unfinished, *arrays)
+            os.replace(unfinished, path)
+        variants.append(tuple(torch.from_numpy(array) for array in arrays))
+    return variants
+
+
+def plan_updates(n_clips: int, optim: Optim, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return which clips each update of a run sees, ``[updates, B]``.
+
+    The whole order is drawn at once, so that a run that resumes goes on as it would have.
+    """
+    size = min(optim.batch_size, n_clips)
+    if optim.updates is not None:
+        n_updates = optim.updates
+    else:
+        n_updates = (optim.epochs or 0) * (n_clips // size)
+    n_draws = n_updates * size
+    passes = -(-(n_draws + optim.shuffle_buffer) // n_clips) + 1
+    if not optim.shuffle_buffer:
+        order = np.concatenate([rng.permutation(n_clips) for _ in range(passes)])
+        return order[:n_draws].reshape(n_updates, size)
+    stream = np.tile(np.arange(n_clips), passes)
+    buffer = stream[: optim.shuffle_buffer].copy()
+    drawn = np.empty(n_draws, dtype=np.int64)
+    for i, slot in enumerate(rng.integers(0, len(buffer), n_draws)):
+        drawn[i] = buffer[slot]
+        buffer[slot] = stream[len(buffer) + i]
+    return drawn.reshape(n_updates, size)
+
+
+def draw_batch(
+    clips: Clips, chosen: NDArray[np.int64], augment: Augment, n_frames: int | None,
+    rng: np.random.Generator,
+) -> Batch:  # fmt: skip
+    """Assemble a training batch, varied as the recipe says.
+
+    Args:
+        clips: the training part.
+        chosen: indices into it.
+        augment: what is varied.
+        n_frames: frames of the window, where clips are placed in one; else None.
+        rng: where chance comes from.
+    """
+    sequences = []
+    for index in chosen:
+        options = clips.variants[index]
+        sequences.append(options[rng.integers(len(options))] if augment.speeds else options[0])
+    if augment.place and n_frames is not None:
+        features, lengths = _placed(sequences, n_frames, rng), None
+    else:
+        features, lengths = pad(sequences)
+    for row in features:
+        _mask(row, augment.time_masks, augment.time_mask_frames, rng)
+        _mask(row.T, augment.band_masks, augment.band_mask_bands, rng)
+    partner = share = None
+    if augment.mixup:
+        partner = torch.from_numpy(rng.permutation(len(chosen)))
+        drawn = rng.beta(augment.mixup, augment.mixup, len(chosen)).astype(np.float32)
+        share = torch.from_numpy(np.maximum(drawn, 1 - drawn))
+    return Batch(features, lengths, clips.labels[chosen], clips.agreement[chosen], partner, share)
+
+
+def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Stack ``[F, M]`` sequences; shorter ones get zeros at the end, and lengths are returned."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    if bool((lengths == lengths[0]).all()):
+        return torch.stack(list(sequences)), None
+    return nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
+
+
+def _placed(sequences: Sequence[Tensor], n_frames: int, rng: np.random.Generator) -> Tensor:
+    """Put each sequence at a random place in a window of zeros, or cut a random window of it."""
+    features = torch.zeros(len(sequences), n_frames, sequences[0].shape[1])
+    for row, sequence in zip(features, sequences, strict=True):
+        room = n_frames - len(sequence)
+        offset = int(rng.integers(0, abs(room) + 1))
+        if room >= 0:
+            row[offset : offset + len(sequence)] = sequence
+        else:
+            row[:] = sequence[offset : offset + n_frames]
+    return features
+
+
+def _mask(rows: Tensor, n_masks: int, widest: int, rng: np.random.Generator) -> None:
+    """Replace runs of rows by the mean row (SpecAugment; Park et al., Interspeech 2019)."""
+    for _ in range(n_masks):
+        width = int(rng.integers(0, widest + 1))
+        start = int(rng.integers(0, max(1, len(rows) - width)))
+        rows[start : start + width] = rows.mean()

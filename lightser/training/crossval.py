@@ -1,0 +1,283 @@
+"""A recipe times its folds times its seeds: plan the jobs, run what is missing, write the results.
+
+The results folder holds ``predictions.csv`` (every score is computed from it and from nothing
+else), ``history.csv``, ``scores.json``, ``folds.json`` and ``recipe.toml``. While jobs run, and
+until the folder is complete, ``jobs/`` holds what each has written.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import lightser
+from lightser.corpora import CORPORA
+from lightser.corpora.splits import PROTOCOLS, Fold, make_folds, write_folds
+from lightser.errors import BadRecipe
+from lightser.training.engines import ENGINES, Progress
+from lightser.training.jobs import Job, build_system, cache_folder, write_atomically
+from lightser.training.recipe import Recipe
+from lightser.training.scores import score_predictions
+
+QUICK_EPOCHS = 4
+QUICK_FOLDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All jobs of a recipe on a corpus, and where their results go.
+
+    Attributes:
+        name: of the recipe.
+        recipe: what to do; if quick, already cut down.
+        labels: classes in order.
+        table: utterances.
+        folds: of the protocol.
+        select: how the epoch is chosen.
+        jobs: fold × seed.
+        out: the results folder.
+        quick: whether epochs, folds and seeds were cut down to see it work.
+    """
+
+    name: str
+    recipe: Recipe
+    labels: tuple[str, ...]
+    table: pd.DataFrame
+    folds: tuple[Fold, ...]
+    select: str
+    jobs: tuple[Job, ...]
+    out: Path
+    quick: bool
+
+
+def quick(recipe: Recipe) -> Recipe:
+    """Return the recipe cut down to minutes: a few epochs, one seed."""
+    optim = recipe.optim
+    epochs = None if optim.epochs is None else min(optim.epochs, QUICK_EPOCHS)
+    updates = None if optim.updates is None else min(optim.updates, 10 * QUICK_EPOCHS)
+    return replace(
+        recipe, optim=replace(optim, epochs=epochs, updates=updates), seeds=recipe.seeds[:1]
+    )
+
+
+def make_plan(
+    recipe: Recipe,
+    table: pd.DataFrame,
+    *,
+    name: str,
+    out: Path,
+    is_quick: bool = False,
+    device: str = "cpu",
+    tensorboard: bool = False,
+) -> Plan:
+    """Deal the folds and list the jobs.
+
+    Raises:
+        BadRecipe: a label of the table that the corpus does not know; a selection that the
+            protocol has no data for.
+        BadCorpus: the table lacks what the protocol needs.
+    """
+    if is_quick:
+        recipe = quick(recipe)
+    options = dict(recipe.protocol.options)
+    # One deal for all seeds: these vary weights and chance, not who is tested when.
+    folds = make_folds(recipe.protocol.name, table, seed=options.pop("deal", 0), **options)
+    if is_quick:
+        folds = folds[:QUICK_FOLDS]
+    select = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
+    if select == "valid_ua" and not all(fold.valid for fold in folds):
+        raise BadRecipe(
+            f"protocol '{recipe.protocol.name}' is set to no validation part, so the epoch cannot "
+            'be chosen on it: select = "last", or give it validation speakers'
+        )
+    present = set(table["label"])
+    labels = tuple(label for label in CORPORA[recipe.corpus.name].labels if label in present)
+    labels = labels or tuple(sorted(present))
+    if unknown := sorted(present - set(labels)):
+        raise BadRecipe(f"label '{unknown[0]}' is not one of {recipe.corpus.name}'s labels")
+    jobs = tuple(
+        Job(
+            recipe=recipe,
+            labels=labels,
+            table=table,
+            fold=fold,
+            seed=seed,
+            select=select,
+            folder=out / "jobs" / f"{fold.name}-seed{seed}",
+            cache=cache_folder(),
+            device=device,
+            tensorboard=tensorboard,
+        )
+        for seed in recipe.seeds
+        for fold in folds
+    )
+    return Plan(
+        name=name,
+        recipe=recipe,
+        labels=labels,
+        table=table,
+        folds=tuple(folds),
+        select=select,
+        jobs=jobs,
+        out=out,
+        quick=is_quick,
+    )
+
+
+def run(
+    plan: Plan,
+    *,
+    engine: str = "local",
+    workers: int = 1,
+    progress: Progress = lambda states: None,
+    done: Callable[[Job, dict[str, Any]], None] = lambda job, scores: None,
+) -> dict[str, Any]:
+    """Run the jobs that are missing, collecting results after each, and return the scores."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    _refuse_other_results(plan)
+    write_folds(plan.folds, plan.out / "folds.json")
+    write_atomically(plan.out / "recipe.toml", to_toml(plan.recipe.to_dict()))
+    missing = missing_jobs(plan)
+    scores = collect(plan)
+    for job in ENGINES[engine](missing, workers, progress) if missing else ():
+        scores = collect(plan)
+        done(job, scores)
+    if scores["complete"]:
+        shutil.rmtree(plan.out / "jobs", ignore_errors=True)
+    return scores
+
+
+def missing_jobs(plan: Plan) -> list[Job]:
+    """Return the jobs that neither the results nor a finished job folder hold."""
+    finished = set() if (table := _read(plan, "predictions.csv")) is None else _names(table)
+    return [job for job in plan.jobs if job.name not in finished and not job.is_done]
+
+
+def collect(plan: Plan) -> dict[str, Any]:
+    """Gather finished jobs into the results folder, score them, and return the scores."""
+    tables: dict[str, pd.DataFrame] = {}
+    for file in ("predictions.csv", "history.csv"):
+        kept = _read(plan, file)
+        fresh = [pd.read_csv(j.folder / file, dtype=str) for j in plan.jobs if j.is_done]
+        if kept is not None and fresh:
+            kept = kept[~(kept["fold"] + "-seed" + kept["seed"]).isin(_names(pd.concat(fresh)))]
+        table = pd.concat([t for t in [kept, *fresh] if t is not None] or [pd.DataFrame()])
+        if len(table):
+            order = {job.name: i for i, job in enumerate(plan.jobs)}
+            rank = (table["fold"] + "-seed" + table["seed"]).map(order)
+            table = table.assign(_rank=rank).sort_values("_rank", kind="stable")
+            table = table.drop(columns="_rank")
+            write_atomically(plan.out / file, table.to_csv(index=False))
+        tables[file] = table
+    facts = describe(plan, tables["predictions.csv"])
+    if len(tables["predictions.csv"]):
+        predictions = pd.read_csv(plan.out / "predictions.csv", dtype={"speaker": str, "fold": str})
+        facts |= score_predictions(predictions, plan.labels)
+        write_atomically(plan.out / "scores.json", json.dumps(facts, indent=1, ensure_ascii=False))
+    return facts
+
+
+def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
+    """Return everything in ``scores.json`` but the scores."""
+    protocol = PROTOCOLS[plan.recipe.protocol.name]
+    finished = _names(predictions) if len(predictions) else set()
+    published = plan.recipe.published
+    earlier = plan.out / "scores.json"
+    minutes = json.loads(earlier.read_text())["minutes_by_job"] if earlier.is_file() else {}
+    minutes |= {job.name: _minutes(job) for job in plan.jobs if job.is_done}
+    return {
+        "recipe": plan.name,
+        "recipe_sha256": plan.recipe.sha256(),
+        "title": plan.recipe.title,
+        "system": plan.recipe.system,
+        "commit": commit(),
+        "seeds": list(plan.recipe.seeds),
+        "epochs": plan.recipe.optim.epochs,
+        "updates": plan.recipe.optim.updates,
+        "quick": plan.quick,
+        "complete": len(finished) == len(plan.jobs),
+        "folds_done": len(finished),
+        "folds_planned": len(plan.jobs),
+        "protocol": protocol.name,
+        "protocol_note": protocol.note,
+        "selected_on": plan.select,
+        "speaker_independent": protocol.speaker_independent,
+        "transductive": False,
+        "corpus": plan.recipe.corpus.name,
+        "labels": list(plan.labels),
+        "n_utterances": len(plan.table),
+        "n_predictions": len(predictions),
+        "parameters": build_system(plan.recipe, len(plan.labels)).parameter_count(),
+        "published": None if published is None else plan.recipe.to_dict()["published"],
+        "machine": f"{platform.machine()}, {plan.jobs[0].device}",
+        "versions": {name: version(name) for name in ("torch", "numpy")}
+        | {"lightser": lightser.__version__},
+        "minutes": round(sum(minutes.values()), 1),
+        "minutes_by_job": minutes,
+    }
+
+
+def commit() -> str:
+    """Return the commit of the checkout that runs, with ``+`` if the code has changed since."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here))
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{lightser.__version__}"
+
+
+def to_toml(facts: dict[str, Any], prefix: str = "") -> str:
+    """Write the tables, lists, strings and numbers that recipes are made of as TOML."""
+    lines = [f"{key} = {_value(v)}" for key, v in facts.items() if not isinstance(v, dict)]
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{prefix}{key}]", to_toml(value, f"{prefix}{key}.").strip()]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    if isinstance(value, str) or isinstance(value, bool):
+        return json.dumps(value, ensure_ascii=False)  # the same in TOML
+    return repr(value)
+
+
+def _refuse_other_results(plan: Plan) -> None:
+    """Never mix the results of two recipes in one folder."""
+    path = plan.out / "scores.json"
+    if not path.is_file():
+        return
+    digest = json.loads(path.read_text(encoding="utf-8"))["recipe_sha256"]
+    if digest != plan.recipe.sha256():
+        raise BadRecipe(
+            f"{plan.out} holds results of another version of this recipe; move that folder away, "
+            "or give another --out"
+        )
+
+
+def _read(plan: Plan, file: str) -> pd.DataFrame | None:
+    path = plan.out / file
+    return pd.read_csv(path, dtype=str) if path.is_file() else None
+
+
+def _names(table: pd.DataFrame) -> set[str]:
+    return set(table["fold"] + "-seed" + table["seed"].astype(str))
+
+
+def _minutes(job: Job) -> float:
+    facts = json.loads((job.folder / "progress.json").read_text(encoding="utf-8"))
+    return round(float(facts["seconds"]) / 60, 2)

@@ -1,0 +1,70 @@
+"""Engines run jobs: here, side by side in processes of one thread each.
+
+All engines give the same numbers for the same job; an engine only decides where and when.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from lightser.registry import Registry
+from lightser.training.jobs import Job, run_job
+
+Progress = Callable[[dict[str, dict[str, Any]]], None]
+Engine = Callable[[Sequence[Job], int, Progress], Iterator[Job]]
+
+ENGINES: Registry[Engine] = Registry("engine")
+
+# The training step allocates and frees the same large arrays thousands of times; glibc gives each
+# back to the system and faults it in again, a fifth of the time. These ask it to keep them.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+
+
+def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
+    """Run jobs in ``workers`` processes and yield each when it is done.
+
+    An interrupt ends the processes; their checkpoints stay, and the next run goes on from them.
+    """
+    for name, value in {**KEEP_MEMORY, "OMP_NUM_THREADS": "1"}.items():
+        os.environ.setdefault(name, value)
+    context = multiprocessing.get_context("spawn")  # a forked PyTorch may hang
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
+        waiting = {pool.submit(run_job, job): job for job in jobs}
+        try:
+            while waiting:
+                done, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                progress({job.name: state for job in waiting.values() if (state := _state(job))})
+                for future in done:
+                    job = waiting.pop(future)
+                    future.result()  # a job that failed raises here
+                    yield job
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+
+
+def _state(job: Job) -> dict[str, Any] | None:
+    path: Path = job.folder / "progress.json"
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state
+
+
+ENGINES["local"] = local

@@ -1,0 +1,211 @@
+"""A job: one recipe on one fold from one seed, a pure function of its inputs that writes its files.
+
+A job's folder holds ``predictions.csv`` and ``history.csv`` when it is done, and before that a
+checkpoint and ``progress.json``.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lightser.corpora.splits import Fold
+from lightser.errors import LightserError
+from lightser.losses import LOSSES
+from lightser.losses.sample_loss import SampleLoss, class_weights
+from lightser.training.batches import Clips, features_of
+from lightser.training.loop import Point, fit, predict
+from lightser.training.recipe import Recipe
+from lightser.training.system import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one run needs, and where it leaves what it finds.
+
+    Attributes:
+        recipe: what to do.
+        labels: classes, in the order of the probabilities.
+        table: utterances of all parts of the fold.
+        fold: who is in which part.
+        seed: of weights, order and variations.
+        select: how the epoch is chosen.
+        folder: where the job writes.
+        cache: where features are kept.
+        device: a PyTorch device.
+        tensorboard: whether curves are also written for TensorBoard.
+    """
+
+    recipe: Recipe
+    labels: tuple[str, ...]
+    table: pd.DataFrame
+    fold: Fold
+    seed: int
+    select: str
+    folder: Path
+    cache: Path
+    device: str = "cpu"
+    tensorboard: bool = False
+
+    @property
+    def name(self) -> str:
+        """Fold and seed, as the folder is called."""
+        return f"{self.fold.name}-seed{self.seed}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether an earlier run has finished it."""
+        return (self.folder / "predictions.csv").is_file()
+
+
+class Orphaned(Exception):
+    """The process that asked for the job has gone; its successor will go on from the checkpoint."""
+
+
+def cache_folder() -> Path:
+    """Return where features are kept: ``LIGHTSER_CACHE``, or below the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("LIGHTSER_CACHE", f"{base}/lightser")).expanduser() / "features"
+
+
+def run_job(job: Job) -> Path:
+    """Train, predict the test part, write both tables, and return the job's folder."""
+    torch.set_num_threads(1)  # folds run side by side; one job on two threads is slower than two
+    job.folder.mkdir(parents=True, exist_ok=True)
+    system, train, parts = prepare(job)
+    watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
+    parent = os.getppid()
+
+    def report(point: Point, total: int, seconds: float) -> None:
+        watch(point)
+        facts = {**asdict(point), "updates": total, "seconds": seconds}
+        write_atomically(job.folder / "progress.json", json.dumps(facts))
+        if os.getppid() != parent:
+            raise Orphaned
+
+    history = fit(
+        system,
+        make_loss(job, train),
+        train=train,
+        valid=parts["valid"],
+        test=parts["test"] if job.select == "test_wa" else None,
+        recipe=job.recipe,
+        select=job.select,
+        seed=job.seed,
+        folder=job.folder / "checkpoint",
+        device=job.device,
+        progress=report,
+    )
+    write_history(job, history)
+    if parts["test"] is not None:
+        write_predictions(job, parts["test"], predict(system, parts["test"], job.device))
+    return job.folder
+
+
+def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
+    """Return the untrained system, standardised on the training part, and the parts' features."""
+    torch.manual_seed(job.seed)  # initial weights
+    system = build_system(job.recipe, len(job.labels))
+    parts: dict[str, Clips | None] = {}
+    for part in ("train", "valid", "test"):
+        names = getattr(job.fold, part)
+        rows = job.table[job.table["utterance"].isin(names)]
+        parts[part] = None if rows.empty else make_clips(job, rows, system, part == "train")
+    train = parts.pop("train")
+    if train is None:
+        raise LightserError(f"Fold '{job.fold.name}' has no training utterances")
+    if job.recipe.standardize:
+        system.standardize.fit(clip[0] for clip in train.variants)  # type: ignore[operator]
+    return system, train, parts
+
+
+def build_system(recipe: Recipe, n_classes: int) -> System:
+    """Return the recipe's system with fresh weights."""
+    return System.build(
+        (recipe.frontend.name, recipe.frontend.options),
+        (recipe.model.name, recipe.model.options),
+        n_classes,
+        standardize=recipe.standardize,
+    )
+
+
+def make_clips(job: Job, rows: pd.DataFrame, system: System, training: bool) -> Clips:
+    """Return the features and targets of rows of the table."""
+    variants = features_of(rows, job.recipe, system.frontend, training=training, cache=job.cache)
+    index = {label: i for i, label in enumerate(job.labels)}
+    return Clips(
+        utterances=tuple(rows["utterance"]),
+        labels=torch.tensor([index[label] for label in rows["label"]]),
+        agreement=torch.tensor(rows["agreement"].to_numpy(dtype=np.float32)),
+        variants=tuple(variants),
+    )
+
+
+def make_loss(job: Job, train: Clips) -> SampleLoss:
+    """Return the recipe's loss; class weights come from the training part alone."""
+    weights = None
+    if job.recipe.loss.class_weights:
+        weights = class_weights(torch.bincount(train.labels, minlength=len(job.labels)).float())
+    loss = LOSSES[job.recipe.loss.name](weights, **job.recipe.loss.options)
+    assert isinstance(loss, SampleLoss)
+    return loss.to(job.device)
+
+
+def write_predictions(job: Job, clips: Clips, probabilities: np.ndarray[Any, Any]) -> None:
+    """Write the predictions table of the test part; its being there means the job is done."""
+    rows = job.table.set_index("utterance").loc[list(clips.utterances)]
+    predictions = pd.DataFrame(
+        {
+            "utterance": clips.utterances,
+            "corpus": rows["corpus"].to_numpy(),
+            "speaker": rows["speaker"].to_numpy(),
+            "fold": job.fold.name,
+            "seed": job.seed,
+            "truth": rows["label"].to_numpy(),
+            "predicted": [job.labels[i] for i in probabilities.argmax(axis=1)],
+        }
+    )
+    for i, label in enumerate(job.labels):
+        predictions[f"p_{label}"] = [f"{p:.6f}" for p in probabilities[:, i]]
+    write_atomically(job.folder / "predictions.csv", predictions.to_csv(index=False))
+
+
+def write_history(job: Job, history: list[Point]) -> None:
+    """Write what every evaluation saw; columns nobody looked at stay empty."""
+    path = job.folder / "history.csv.tmp"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["fold", "seed", *(f.name for f in fields(Point))])
+        for point in history:
+            values = [f"{v:.6g}" if isinstance(v, float) else v for v in asdict(point).values()]
+            writer.writerow([job.fold.name, job.seed, *values])
+    os.replace(path, job.folder / "history.csv")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file, or leave the one that is there."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def tensorboard_writer(job: Job) -> Callable[[Point], None]:
+    """Return a function that writes each evaluation for TensorBoard, under ``<job>/tensorboard``."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(job.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def watch(point: Point) -> None:
+        for name, value in asdict(point).items():
+            if value is not None and name not in ("epoch", "update", "chosen"):
+                writer.add_scalar(name, value, point.update)  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    return watch

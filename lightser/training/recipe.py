@@ -1,0 +1,333 @@
+"""Recipes: one TOML file per published row or experiment, read into frozen dataclasses.
+
+A recipe says everything that makes a number: corpus, front end, network, loss, optimiser, protocol,
+seeds. ``extends`` names another recipe, relative to the file, of which it states the difference.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import sys
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from lightser.errors import BadRecipe, LightserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGE = Path(__file__).parent.parent
+SELECTIONS = ("valid_ua", "test_wa", "last")
+PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("constant", "one_cycle", "light_sernet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A name out of a registry, and what is given to it: the other keys of its table."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Choice):
+    """The loss; ``class_weights`` takes Zhong's weights from the training part of each fold."""
+
+    class_weights: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """How the weights are moved.
+
+    Attributes:
+        name: ``adam`` or ``adamw``.
+        learning_rate: at its highest.
+        betas: Adam's.
+        epsilon: Adam's; 1e-7 in TensorFlow, 1e-8 elsewhere.
+        weight_decay: AdamW's, on matrices and kernels.
+        kernel_penalty: weight of Σw² over the network's ``penalized()`` weights, in the loss.
+        clip_norm: largest global norm of the gradient.
+        schedule: ``constant``; ``one_cycle`` (a tenth of the way up, then down by a cosine);
+            ``light_sernet`` (× e^-0.15 at epochs 60, 80, …, 280 of the published 300).
+        batch_size: clips in an update.
+        epochs: passes over the training part, each of ⌊n / batch_size⌋ updates, the stream of
+            shuffled passes never cut (how Light-SERNet was trained).
+        updates: instead of epochs.
+        shuffle_buffer: if not 0, clips come out of a shuffle buffer of this size that is fed with
+            the training part again and again (Zhong et al. 2020: 5000).
+        evaluate_every: updates between evaluations; 0 is once an epoch.
+        evaluate_from: the first update after which an evaluation counts.
+        average: decay per update of a running average of the weights, which is then what is
+            evaluated and kept; 0 is none.
+        precision: ``bfloat16`` computes convolutions and products in half precision while training
+            (never while evaluating): about twice as fast on processors that have it.
+    """
+
+    name: str = "adam"
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    kernel_penalty: float = 0.0
+    clip_norm: float | None = None
+    schedule: str = "constant"
+    batch_size: int = 32
+    epochs: int | None = None
+    updates: int | None = None
+    shuffle_buffer: int = 0
+    evaluate_every: int = 0
+    evaluate_from: int = 0
+    average: float = 0.0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.updates is None):
+            raise BadRecipe("optim needs either epochs or updates, one of the two")
+        _one_of("optim.schedule", self.schedule, SCHEDULES)
+        _one_of("optim.precision", self.precision, PRECISIONS)
+        _one_of("optim.name", self.name, ("adam", "adamw"))
+        if self.batch_size < 1:
+            raise BadRecipe(f"optim.batch_size must be at least 1, not {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What is varied in training clips, and never in validation or test clips.
+
+    Attributes:
+        speeds: factors of playing speed; each clip is heard at 1 or at one of these, at random.
+        place: whether a clip stands at a random place in the window (or a random window in a
+            longer clip), instead of in the middle.
+        time_masks: stretches of frames silenced.
+        time_mask_frames: longest of them.
+        band_masks: runs of bands silenced.
+        band_mask_bands: widest of them.
+        mixup: Beta parameter of mixup (two clips and their labels, blended); 0 is none.
+    """
+
+    speeds: tuple[float, ...] = ()
+    place: bool = False
+    time_masks: int = 0
+    time_mask_frames: int = 0
+    band_masks: int = 0
+    band_mask_bands: int = 0
+    mixup: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolChoice(Choice):
+    """The protocol; ``select`` overrides how it chooses the epoch."""
+
+    select: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.select is not None:
+            _one_of("protocol.select", self.select, SELECTIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the paper prints for this row, in percent, and where."""
+
+    ua: float | None = None
+    wa: float | None = None
+    f1: float | None = None
+    source: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that makes a number.
+
+    Attributes:
+        title: one line for tables.
+        system: which of the systems this is, for grouping.
+        corpus: loader and its options.
+        frontend: waveform to features.
+        standardize: whether bands are standardised with the training part's mean and deviation.
+        window_s: seconds given to the network at once; a longer clip is cut into windows whose
+            probabilities are averaged, a shorter one is padded. None gives it the whole clip.
+        model: the network.
+        loss: what is minimised.
+        optim: how.
+        augment: what is varied.
+        protocol: folds, and how the epoch is chosen.
+        seeds: the whole protocol is run once for each.
+        published: the row of the paper.
+    """
+
+    title: str
+    system: str
+    corpus: Choice
+    frontend: Choice
+    model: Choice
+    optim: Optim
+    protocol: ProtocolChoice
+    loss: Loss = Loss(name="cross_entropy")
+    standardize: bool = True
+    window_s: float | None = None
+    augment: Augment = Augment()
+    seeds: tuple[int, ...] = (0,)
+    published: Published | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as TOML would hold it, everything written out."""
+        return {
+            key: value for key, value in _plain(self).items() if value is not None and value != {}
+        }
+
+    def sha256(self) -> str:
+        """Return a digest of what makes the number: not of titles or published figures."""
+        facts = self.to_dict()
+        for words in ("title", "published", "seeds"):
+            facts.pop(words, None)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_folder() -> Path:
+    """Return where the recipes are: in the installed package, or beside it in a checkout."""
+    inside = PACKAGE / "recipes"
+    return inside if inside.is_dir() else PACKAGE.parent / "recipes"
+
+
+def find_recipe(name: str | os.PathLike[str]) -> Path:
+    """Return the file of a recipe, given as a path or as a name such as ``honest/emodb-zhong``.
+
+    Raises:
+        BadRecipe: there is no such file and no such name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    root = recipe_folder()
+    known = {p.relative_to(root).with_suffix("").as_posix(): p for p in root.rglob("*.toml")}
+    key = path.as_posix().removesuffix(".toml").removeprefix("recipes/")
+    if key in known:
+        return known[key]
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    raise BadRecipe(f"No recipe '{name}'{hint} The recipes are in {root}")
+
+
+def recipe_name(path: Path) -> str:
+    """Return the name of a recipe file: its path below the recipes, without the suffix."""
+    root = recipe_folder().resolve()
+    path = path.resolve()
+    inside = path.is_relative_to(root)
+    return (path.relative_to(root) if inside else Path(path.name)).with_suffix("").as_posix()
+
+
+def read_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
+    """Return the recipe of a TOML file, its ``extends`` followed and ``changes`` laid over it.
+
+    Raises:
+        BadRecipe: not TOML, an unknown key (with the nearest known one), a missing or wrong value.
+    """
+    facts = _merge(_read_toml(path, ()), changes or {})
+    try:
+        return typing.cast(Recipe, _build(Recipe, facts, ""))
+    except LightserError as error:
+        raise BadRecipe(f"{path.name}: {error}") from None
+
+
+def _read_toml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise BadRecipe(f"{path.name}: extends itself, by way of {seen[-1].name}")
+    try:
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadRecipe(f"{seen[-1].name}: extends '{path}', which does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRecipe(f"{path.name}: not TOML: {error}") from None
+    base = facts.pop("extends", None)
+    if base is None:
+        return facts
+    return _merge(_read_toml((path.parent / base).resolve(), (*seen, path)), facts)
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            # another name is another thing: the old one's options would not fit it
+            renamed = "name" in value and value["name"] != old.get("name", value["name"])
+            merged[key] = value if renamed else _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _build(kind: Any, facts: Any, where: str) -> Any:
+    """Turn TOML's values into the type a dataclass field wants."""
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        (kind,) = (arm for arm in get_args(kind) if arm is not type(None))
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, facts, where)
+    if get_origin(kind) is tuple:
+        if not isinstance(facts, list):
+            raise BadRecipe(f"{where} must be a list, not {facts!r}")
+        return tuple(_build(get_args(kind)[0], item, where) for item in facts)
+    if kind is float and isinstance(facts, int) and not isinstance(facts, bool):
+        return float(facts)
+    if kind in (int, float, str, bool) and type(facts) is not kind:
+        raise BadRecipe(f"{where} must be {kind.__name__}, not {facts!r}")
+    return facts
+
+
+def _build_dataclass(kind: Any, facts: Any, where: str) -> Any:
+    if not isinstance(facts, dict):
+        raise BadRecipe(f"{where} must be a table, not {facts!r}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    values, options = {}, {}
+    for key, value in facts.items():
+        dotted = f"{where}.{key}" if where else key
+        if key in known and key != "options":
+            values[key] = _build(hints[key], value, dotted)
+        elif "options" in known:
+            options[key] = value
+        else:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else "."
+            raise BadRecipe(f"unknown key '{dotted}'{hint} Known: {', '.join(sorted(known))}")
+    if options:
+        values["options"] = options
+    missing = [
+        name
+        for name, f in known.items()
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise BadRecipe(f"{where or 'the recipe'} lacks {', '.join(missing)}")
+    return kind(**values)
+
+
+def _plain(thing: Any) -> Any:
+    """Turn dataclasses into what TOML and JSON hold, options laid beside the name."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        facts = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+        facts = {**facts.pop("options", {}), **facts}
+        return {key: _plain(value) for key, value in sorted(facts.items()) if value is not None}
+    if isinstance(thing, tuple):
+        return [_plain(item) for item in thing]
+    return thing
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(value, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else "."
+        raise BadRecipe(f"{what} cannot be '{value}'{hint} Known: {', '.join(known)}")
