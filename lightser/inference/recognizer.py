@@ -1,0 +1,298 @@
+"""From a clip to an emotion: a model folder, opened, checked and asked."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightser.audio.files import MAX_RATE, MIN_RATE, check_audible
+from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
+from lightser.errors import BadAudio, BadModel, LightserError
+from lightser.inference.bundled import DEFAULT, find_model
+from lightser.inference.segments import (
+    Segment,
+    Wave,
+    cut,
+    in_words,
+    name_probabilities,
+    pad_to,
+    window_starts,
+)
+from lightser.inference.sources import Audio, mono_blocks, name_of, rereadable
+from lightser.inference.stream import Stream
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+AnyAudio = TypeVar("AnyAudio", bound=Audio)
+
+# A clip up to this is held in memory; a longer one is read twice instead, once for its length.
+_HELD_S = 600.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was heard in a whole clip.
+
+    Attributes:
+        label: the likeliest emotion.
+        confidence: its probability.
+        probabilities: of every label, in the order of the model; they add up to 1. They are
+            calibrated: the graph divides its logits by the card's ``temperature``.
+        duration_s: seconds of the clip.
+        windows: over how many windows the probabilities were averaged.
+
+    >>> print(Prediction("fear", 0.93, {"anger": 0.06, "fear": 0.93, "neutral": 0.01}, 2.5, 1))
+    fear 93 % (anger 6 %, neutral 1 %)
+    """
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    duration_s: float
+    windows: int
+
+    def __str__(self) -> str:
+        return in_words(self.probabilities)
+
+
+class Recognizer:
+    """A model that tells the emotion of speech. Open one with :meth:`load`.
+
+    It may be shared by threads.
+
+    Attributes:
+        card: what the model says of itself.
+        folder: that it was read from.
+    """
+
+    def __init__(self, folder: Path, card: Card, session: "InferenceSession"):
+        self.folder = folder
+        self.card = card
+        self._session = session
+        self._window = round(card.window_s * card.sample_rate)  # samples
+        self._least = round(card.min_s * card.sample_rate)  # samples
+
+    @classmethod
+    def load(
+        cls, model: str | os.PathLike[str] = DEFAULT, *, threads: int = 1, verify: bool = True
+    ) -> "Recognizer":
+        """Open a bundled model by name, or a model folder.
+
+        Args:
+            model: "default", a name that ``lightser models`` lists, or a folder.
+            threads: of one prediction. Models are so small that one is nearly as fast, and
+                several predictions side by side are faster.
+            verify: whether to check the files against the card, and the model's answer for its
+                golden clip against the stored one. It takes some hundredths of a second.
+
+        Raises:
+            UnknownName: no bundled model or folder has this name.
+            BadModel: the folder is incomplete or changed, is not a model folder, or answers
+                otherwise than when it was written.
+        """
+        if threads < 1:
+            raise LightserError(f"threads must be 1 or more, got {threads}.")
+        folder = find_model(model)
+        card = read_card(folder)
+        if not MIN_RATE <= (rate := card.sample_rate) <= MAX_RATE:
+            raise BadModel(f"'{folder}': sample_rate: {rate}; expected {MIN_RATE} to {MAX_RATE}.")
+        if verify:
+            verify_files(folder, card)
+        recognizer = cls(folder, card, _open_session(folder, threads))
+        recognizer._check_graph()
+        if verify:
+            recognizer._check_golden()
+        return recognizer
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The emotions, in the order of the model's outputs."""
+        return self.card.labels
+
+    def __repr__(self) -> str:
+        return f"<Recognizer {self.card.name}: {', '.join(self.labels)}>"
+
+    def predict(self, source: Audio, sample_rate: int | None = None) -> Prediction:
+        """Return the emotion of a whole clip.
+
+        A clip shorter than the card's ``min_s`` is padded with zeros on both sides. One longer than
+        ``window_s`` is cut into windows of that length, as few as cover it, spread evenly from
+        its first sample to its last, and their probabilities are averaged. Hours are read in
+        constant memory; to hear how they change, use :meth:`segments`.
+
+        Args:
+            source: a path, a binary file object, or samples ``[T]`` or ``[T, channels]``, floats
+                with full scale 1 or whole numbers of 8, 16 or 32 bits.
+            sample_rate: hertz, of samples in memory; a file knows its own.
+
+        Raises:
+            BadAudio: it cannot be read, or is silent or shorter than 0.1 s; samples come without
+                their rate, or a file with one.
+            MissingExtra: its format needs the extra ``codecs``.
+        """
+        rate = self.card.sample_rate
+        with rereadable(source) as source:
+            held: list[Wave] = []
+            total, low, high = 0, np.inf, -np.inf
+            for block in mono_blocks(source, sample_rate, rate):
+                total += len(block)
+                low, high = min(low, block.min()), max(high, block.max())
+                if total <= _HELD_S * rate:
+                    held.append(block)
+            check_audible(np.array([low, high], np.float32), name_of(source))
+            is_held = total <= _HELD_S * rate
+            blocks = held if is_held else mono_blocks(source, sample_rate, rate)
+            starts = window_starts(total, self._window)
+            mean = self._mean(blocks, starts)
+        return Prediction(
+            *name_probabilities(self.labels, mean), duration_s=total / rate, windows=len(starts)
+        )
+
+    def predict_many(
+        self, sources: Iterable[AnyAudio], sample_rate: int | None = None
+    ) -> Iterator[tuple[AnyAudio, Prediction | LightserError]]:
+        """Yield each source with its prediction, or with the reason why there is none.
+
+        One at a time and in order, so a source that is bad, or long, is no matter to the others.
+        """
+        for source in sources:
+            try:
+                yield source, self.predict(source, sample_rate)
+            except LightserError as error:
+                yield source, error
+
+    def segments(
+        self,
+        source: Audio,
+        sample_rate: int | None = None,
+        *,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+    ) -> Iterator[Segment]:
+        """Return an iterator over the emotions of one window after another, as :class:`Stream` does.
+
+        Args:
+            source: as :meth:`predict` takes it.
+            sample_rate: hertz, of samples in memory.
+            window_s: seconds that a segment lasts; by default the card's ``window_s``.
+            hop_s: seconds from one segment's start to the next; by default half a window.
+
+        Raises:
+            BadAudio: as :meth:`predict`, but silence is listened to like anything else.
+            LightserError: ``hop_s`` is longer than ``window_s``, or one of them is too short.
+        """
+        stream = Stream(self, window_s=window_s, hop_s=hop_s)  # here, so that it raises at once
+        blocks = mono_blocks(source, sample_rate, self.card.sample_rate)
+
+        def listen() -> Iterator[Segment]:
+            for block in blocks:
+                yield from stream.push(block)
+            yield from stream.flush()
+
+        return listen()
+
+    def probabilities(self, samples: Wave) -> NDArray[np.float64]:
+        """Return ``[C]`` probabilities of mono ``[T]`` samples that have the model's own rate.
+
+        Padded, or cut and averaged, as :meth:`predict` does.
+        """
+        return self._mean([samples], window_starts(len(samples), self._window))
+
+    def _mean(self, blocks: Iterable[Wave], starts: list[int]) -> NDArray[np.float64]:
+        """Return ``[C]`` probabilities, averaged over the windows at ``starts``."""
+        mean = np.zeros(len(self.labels))
+        for window in cut(blocks, starts, self._window):
+            mean += self._ask(window) / len(starts)
+        return mean
+
+    def _ask(self, window: Wave) -> NDArray[np.float64]:
+        """Return ``[C]`` probabilities of one window ``[T]``, by itself.
+
+        A batch would change the last bits of the answer with the company that a window is in.
+        """
+        samples = pad_to(window, self._least)[None]  # [1, T]
+        (probabilities,) = self._session.run(["probabilities"], {"samples": samples})
+        return np.asarray(probabilities[0], dtype=np.float64)
+
+    def _check_graph(self) -> None:
+        """Refuse a graph that is not [batch, time] samples to [batch, C] probabilities."""
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        where = f"'{self.folder / MODEL}'"
+        if [i.name for i in inputs] != ["samples"] or [o.name for o in outputs] != [
+            "probabilities"
+        ]:
+            raise BadModel(
+                f"{where} takes {[i.name for i in inputs]} and gives {[o.name for o in outputs]}; "
+                "expected ['samples'] and ['probabilities']."
+            )
+        (taken,), (given,) = inputs, outputs
+        if taken.type != "tensor(float)" or len(taken.shape) != 2:
+            raise BadModel(
+                f"{where} takes {taken.type} of shape {taken.shape}; "
+                "expected tensor(float) of [batch, time]."
+            )
+        time = taken.shape[1]
+        if isinstance(time, int) and not time == self._window == self._least:
+            raise BadModel(
+                f"{where} takes {time} samples and no others; its card says from {self._least} to "
+                f"{self._window}."
+            )
+        classes = given.shape[-1] if given.shape else None
+        if isinstance(classes, int) and classes != len(self.labels):
+            raise BadModel(
+                f"{where} gives {classes} probabilities; its card has {len(self.labels)} labels."
+            )
+
+    def _check_golden(self) -> None:
+        """Refuse a model that answers otherwise here than where it was written."""
+        path = self.folder / GOLDEN_ANSWER
+        try:
+            golden = json.loads(path.read_text(encoding="utf-8"))
+            expected = np.asarray(golden["probabilities"], dtype=np.float64)
+            tolerance = float(golden["tolerance"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BadModel(f"'{path}' cannot be read: {error!r}") from None
+        if expected.shape != (len(self.labels),) or not 0 < tolerance < 1:
+            raise BadModel(
+                f"'{path}': expected {len(self.labels)} probabilities and a tolerance between 0 "
+                f"and 1, got shape {list(expected.shape)} and {tolerance}."
+            )
+        try:
+            prediction = self.predict(self.folder / GOLDEN_CLIP)
+        except BadAudio as error:
+            raise BadModel(f"The golden clip cannot be heard: {error}") from None
+        got = np.array([*prediction.probabilities.values()])
+        difference = float(np.abs(got - expected).max())
+        if not difference <= tolerance:  # NaN is refused too
+            raise BadModel(
+                f"'{self.folder}' answers otherwise than when it was written: {difference:.2g} off "
+                f"for its golden clip, {tolerance:g} allowed; try another version of onnxruntime."
+            )
+
+
+def _open_session(folder: Path, threads: int) -> "InferenceSession":
+    # ONNX Runtime takes a while to import, and cards can be read without it.
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what fails is said in one line below
+    path = folder / MODEL
+    try:
+        # The bytes, not the path: so a graph cannot refer to files that no card speaks of.
+        content = path.read_bytes()
+        return onnxruntime.InferenceSession(
+            content, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except OSError as error:
+        raise BadModel(f"'{path}' cannot be read: {error}") from None
+    except Exception as error:  # ONNX Runtime has a dozen kinds, with no common base
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise BadModel(f"'{path}' cannot be opened by ONNX Runtime: {reason}") from None
