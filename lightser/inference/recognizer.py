@@ -175,7 +175,7 @@ class Recognizer:
         window_s: float | None = None,
         hop_s: float | None = None,
     ) -> Iterator[Segment]:
-        """Return an iterator over the emotions of one window after another, as :class:`Stream` does.
+        """Return the segments of a recording, one after another, as :class:`Stream` gives them.
 
         Args:
             source: as :meth:`predict` takes it.
