@@ -3,12 +3,22 @@
 import re
 import runpy
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+
+from lightser.corpora import CORPORA
+from lightser.corpora.splits import PROTOCOLS
+from lightser.training.recipe import find_recipe, read_recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -119,6 +129,16 @@ def test_python_of_a_page_runs(
     space: dict[str, Any] = {"__name__": "page"}
     for code in blocks(page, "python"):
         exec(compile(code, name_of(page), "exec"), space)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_recipes_of_a_page_can_be_read(page: Path) -> None:
+    for block in blocks(page, "toml"):
+        changes = tomllib.loads(block)
+        base = find_recipe(f"honest/{changes.pop('extends', 'emodb-light_sernet.toml')}")
+        recipe = read_recipe(base, changes)
+        assert recipe.corpus.name in CORPORA
+        assert recipe.protocol.name in PROTOCOLS
 
 
 def test_generated_parts_are_up_to_date() -> None:

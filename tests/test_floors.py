@@ -34,7 +34,7 @@ NEEDS = {
     "registry": set(),
     "card": set(),
     "audio": {"numpy", "soundfile", "soxr", "av"},
-    "corpora": {"numpy", "pandas", "audformat"},
+    "corpora": {"numpy", "pandas", "audformat", "iso639"},  # iso639 comes with audformat
     "features": {"numpy", "torch"},
     "models": {"numpy", "torch"},
     "losses": {"numpy", "torch"},
