@@ -104,9 +104,9 @@ def oddities(corpus: Corpus, root: Path, table: "pd.DataFrame") -> list[str]:
     missing, surplus = missing_and_surplus(corpus, root)
     found = []
     if missing:
-        found.append(f"{len(missing)} utterances are missing ({some(missing)})")
+        found.append(f"{len(missing)} of {corpus.utterances} utterances missing ({some(missing)})")
     if surplus:
-        found.append(f"{len(surplus)} files are left out, as none of the corpus ({some(surplus)})")
+        found.append(f"surplus files, left out: {len(surplus)} ({some(surplus)})")
     if corpus.expected and not missing and len(table) != corpus.utterances:
         found.append(f"{len(table)} utterances instead of {corpus.utterances}")
     return found

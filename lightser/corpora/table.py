@@ -199,8 +199,9 @@ def read_audformat(root: Path, columns: Mapping[str, str], name: str = "") -> pd
     rows: pd.DataFrame = audformat.utils.to_segmented_index(table.get()).reset_index()
     for column in ("start", "end"):
         rows[column] = rows[column].dt.total_seconds()
+    rows.loc[(rows["start"] == 0) & rows["end"].isna(), "start"] = np.nan  # the whole file
     for other in database.tables.values():
-        if other.type == audformat.define.TableType.FILEWISE:
+        if other.is_filewise:
             more = other.get()
             rows = rows.join(more[more.columns.difference(rows.columns)], on="file")
     for column, facts in label_facts(database).items():

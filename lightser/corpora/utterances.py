@@ -108,9 +108,9 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
 
     for column in NEVER_EMPTY:
         _refuse(table, column, table[column] == "", "is empty")
-    _refuse(table, "utterance", table["utterance"].duplicated(), "occurs twice")
     absolute = table["file"].map(os.path.isabs).astype(bool)
     _refuse(table, "file", ~absolute, "is not an absolute path")
+    _refuse(table, "utterance", table["utterance"].duplicated(), "occurs twice")
     _refuse(table, "gender", ~table["gender"].isin(GENDERS), 'is not "female", "male" or ""')
     _refuse(table, "style", ~table["style"].isin(STYLES), f"is not one of {', '.join(STYLES)}")
     _refuse(table, "start", table["start"] < 0, "is negative")
@@ -141,10 +141,12 @@ def _are_votes(votes: str) -> bool:
 def _refuse(table: pd.DataFrame, column: str, wrong: "pd.Series[bool]", what: str) -> None:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
+        value = table[column].iloc[row]
+        shown = repr(value) if isinstance(value, str) else value
         more = f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
         raise BadCorpus(
             f"Utterance table, row {row} ({table['utterance'].iloc[row]}): "
-            f"{column} {table[column].iloc[row]!r} {what}{more}"
+            f"{column} {shown} {what}{more}"
         )
 
 
