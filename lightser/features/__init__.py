@@ -1,7 +1,9 @@
 """Features as PyTorch modules, ``[B, T]`` waveforms to ``[B, F, M]``: frames by bands.
 
 A front end is a module from samples to what a network reads. It is part of the exported graph, so
-there is no second implementation anywhere.
+there is no second implementation anywhere. Each says its ``sample_rate`` in hertz, its number of
+bands ``n_bands``, the samples from frame to frame ``hop``, and the fewest that it takes,
+``min_samples``.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """Level and length of a waveform, ``[B, T]`` to ``[B, T']``, as the published systems set them."""
 
+import torch
 from torch import Tensor, nn
 
 FLOAT64_EPSILON = 2.220446049250313e-16
@@ -20,12 +21,13 @@ class PercentileLevel(nn.Module):
         self.per_mille, self.requantise = per_mille, requantise
 
     def forward(self, samples: Tensor) -> Tensor:
-        amplitudes = samples.abs().sort(dim=1).values
-        thousandths = (samples.shape[1] - 1) * self.per_mille  # whole numbers, also when exported
-        below = thousandths // 1000
+        # Positions in the sorted amplitudes; whole numbers, also when exported.
+        last = samples.shape[1] - 1
+        thousandths = last * self.per_mille
+        below, above = thousandths // 1000, (thousandths + 999) // 1000
         share = (thousandths - below * 1000) / 1000
-        above = (thousandths + 999) // 1000
-        low, high = amplitudes[:, below], amplitudes[:, above]
+        top = samples.abs().topk(last - below + 1).values  # from the loudest down
+        low, high = top[:, last - below], top[:, last - above]
         level = low + share * (high - low)
         x = (samples / (level[:, None] + FLOAT64_EPSILON)).clamp(-1, 1)
         return (x * 32767).round() / 32768 if self.requantise else x
@@ -42,8 +44,13 @@ class FitLength(nn.Module):
         self.size = size
 
     def forward(self, samples: Tensor) -> Tensor:
-        # One expression for both cases: a window on the clip between enough zeros.
-        length = samples.shape[1]
-        padded = nn.functional.pad(samples, (self.size, self.size))
-        start = self.size + (length - self.size + 1) // 2
-        return padded[:, start : start + self.size]
+        missing = self.size - samples.shape[1]  # below zero: to be cut off
+        return nn.functional.pad(samples, (missing // 2, missing - missing // 2))
+
+
+def centre_crop(x: Tensor, size: int) -> Tensor:
+    """Keep at most ``size`` steps of dimension 1, from the middle; an odd one is cut at the end."""
+    surplus = torch.sym_max(0, x.shape[1] - size)  # type: ignore[no-untyped-call]
+    before = surplus // 2
+    # Negative padding, because an exporter loses the size of a slice between computed ends.
+    return nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (-before, before - surplus))

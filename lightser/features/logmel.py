@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from lightser.features import FRONTENDS
+from lightser.features.length import centre_crop
 from lightser.features.mel import htk_filters, slaney_filters
 from lightser.features.spectrum import Spectrum
 
 
 class Zhong2020LogMel(nn.Module):
-    """Log-mel of Zhong et al. 2020 (section 4.2 and the authors' code), ``[B, T]`` to ``[B, F, M]``.
+    """Log-mel of Zhong et al. 2020 (section 4.2 and the code), ``[B, T]`` to ``[B, F, M]``.
 
     Librosa's semantics in full. Two things to know, kept because they are published: bands more
     than ``top_db`` below the clip's loudest one are raised to there, so a band depends on the whole
@@ -48,7 +49,7 @@ class Zhong2020LogMel(nn.Module):
         super().__init__()
         self.sample_rate, self.n_bands, self.hop = sample_rate, n_bands, hop
         self.floor, self.top_db, self.max_frames = floor, top_db, max_frames
-        self.min_samples = 7 * hop  # the network's strides need seven frames
+        self.min_samples = window_length // 2 + 1  # what is mirrored at the ends must be there
         self.spectrum = Spectrum(
             n_fft=n_fft,
             window_length=window_length,
@@ -66,10 +67,8 @@ class Zhong2020LogMel(nn.Module):
         mel = self.spectrum(samples) @ self.filters
         db = 10 / math.log(10) * mel.clamp(min=self.floor).log()
         db = torch.maximum(db, db.amax(dim=(1, 2), keepdim=True) - self.top_db)
-        if self.max_frames is not None and not torch.compiler.is_exporting():
-            # An exported graph is never given more than its card's window.
-            start = max(0, (db.shape[1] - self.max_frames) // 2)
-            db = db[:, start : start + self.max_frames]
+        if self.max_frames is not None:
+            db = centre_crop(db, self.max_frames)
         return db
 
 
@@ -125,7 +124,7 @@ class RelativeLogMel(nn.Module):
         mel = self.spectrum(samples) @ self.filters
         db = 10 / math.log(10) * mel.clamp(min=1e-10).log()
         relative = db - db.amax(dim=(1, 2), keepdim=True)
-        unit = 1 + relative.clamp(min=-self.range_db) / self.range_db
+        unit: Tensor = 1 + relative.clamp(min=-self.range_db) / self.range_db
         return unit @ self.dct if self.coefficients else unit
 
 

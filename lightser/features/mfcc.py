@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightser.features import FRONTENDS
-from lightser.features.length import FitLength, PercentileLevel
+from lightser.features.length import FitLength, PercentileLevel, centre_crop
 from lightser.features.logmel import dct_matrix
 from lightser.features.mel import htk_filters
 from lightser.features.spectrum import Spectrum
@@ -78,7 +78,7 @@ class LightSernetFeatures(nn.Module):
         self.register_buffer("dct", dct_matrix(n_mels, n_coefficients), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        x = self.spectrum(self.pad(self.level(self.crop(samples))))  # [B, F, K]
+        x: Tensor = self.spectrum(self.pad(self.level(self.crop(samples))))  # [B, F, K]
         if self.kind == "spectrogram":
             return x
         x = torch.log(x @ self.filters + self.log_offset)
@@ -93,10 +93,7 @@ class _CentreCrop(nn.Module):
         self.size = size
 
     def forward(self, samples: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():
-            return samples  # the recogniser gives at most one window
-        start = max(0, (samples.shape[1] - self.size) // 2)
-        return samples[:, start : start + self.size]
+        return centre_crop(samples, self.size)
 
 
 FRONTENDS["light_sernet"] = LightSernetFeatures

@@ -89,8 +89,8 @@ class RealDFT(nn.Module):
                 self.second_sin,
             )
         )
-        x = frames.unflatten(-1, (self.p, self.q))  # [..., p, q]
-        re, im = (first @ x).split(self.p, dim=-2)  # [..., r, q]
+        x = frames.reshape(*frames.shape[:-1], self.p, self.q)  # [..., p, q]
+        re, im = (first @ x).chunk(2, dim=-2)  # [..., r, q]
         re, im = (
             re * twiddle_cos - im * twiddle_sin,
             re * twiddle_sin + im * twiddle_cos,
@@ -156,4 +156,5 @@ class Spectrum(nn.Module):
         frames = self.frames(samples).to(dtype) * self.window.to(dtype)  # [B, F, window]
         re, im = self.dft(nn.functional.pad(frames, (0, self.missing)))
         power = re * re + im * im
-        return (power if self.power == 2 else power.sqrt()).float()
+        spectra: Tensor = power if self.power == 2 else power.sqrt()
+        return spectra.float()

@@ -1,4 +1,4 @@
-"""Losses, one idea per file: logits ``[B, C]``, labels ``[B]`` and agreement ``[B]`` to a number."""
+"""Losses, one idea per file: logits ``[B, C]``, labels ``[B]``, agreement ``[B]`` to a number."""
 
 from collections.abc import Callable
 

@@ -12,7 +12,7 @@ from lightser.losses.sample_loss import SampleLoss, by_level, negative_log_likel
 
 
 def focal(nll: Tensor, gamma: float) -> Tensor:
-    """Return (1 − p)^γ · (−log p), ``[B]``; p is kept a hair below 1, where the power has no slope."""
+    """Return (1 − p)^γ · (−log p), ``[B]``; p stays a hair below 1, where powers have no slope."""
     miss = (1 - torch.exp(-nll)).clamp(min=1e-7)
     return miss**gamma * nll
 

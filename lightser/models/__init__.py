@@ -1,7 +1,7 @@
 """Networks, one per file: ``[B, F, M]`` features to ``[B, C]`` logits.
 
 Every network takes ``n_classes`` and ``n_bands``, and its ``forward(features, lengths=None)`` the
-number of true frames of each clip in a padded batch.
+number of true frames of each clip in a padded batch. ``min_frames`` says how few will do.
 """
 
 from collections.abc import Callable

@@ -50,10 +50,10 @@ def bigru(
     inputs = torch.einsum("bfn,dnh->dbfh", x, kernel) + bias[:, None, None]  # [D, B, F, 3H]
     backward = inputs[-1].gather(1, turned[..., None].expand(-1, -1, 3 * n_units))
     inputs = torch.stack([inputs[0], backward])  # [2, B, F, 3H]
-    gates, candidates = inputs.split([2 * n_units, n_units], dim=3)
-    gate_kernel, candidate_kernel = recurrent.expand(2, -1, -1).split(
-        [2 * n_units, n_units], dim=2
-    )  # [2, H, 2H], [2, H, H]
+    gates, candidates = inputs[..., : 2 * n_units], inputs[..., 2 * n_units :]
+    recurrent = recurrent.expand(2, -1, -1)
+    gate_kernel = recurrent[..., : 2 * n_units]  # [2, H, 2H]
+    candidate_kernel = recurrent[..., 2 * n_units :]  # [2, H, H]
 
     h = x.new_zeros(2, n_clips, n_units)
     states = []
@@ -94,5 +94,6 @@ class BiGRU(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if torch.compiler.is_exporting():
-            return bigru_op(x, self.kernel, self.recurrent, self.bias)
+            states: Tensor = bigru_op(x, self.kernel, self.recurrent, self.bias)
+            return states
         return bigru(x, self.kernel, self.recurrent, self.bias, lengths)

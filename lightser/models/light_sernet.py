@@ -61,6 +61,7 @@ class LightSernet(nn.Module):
         self, n_classes: int, n_bands: int = 40, *, dropout: float = 0.3, momentum: float = 0.01
     ):
         super().__init__()
+        self.min_frames = 1
         half = (2, 2)
         self.paths = nn.ModuleList(
             Block(1, 32, kernel, half, bias=True, momentum=momentum)

@@ -32,7 +32,7 @@ class InvertedResidual(nn.Module):
         nn.init.uniform_(self.depthwise.weight, -limit, limit)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        y = nn.functional.relu(self.expand(x))
+        y: Tensor = nn.functional.relu(self.expand(x))
         y = nn.functional.relu(self.depthwise(silence_padding(y, lengths)))
         y = self.project(y)
         return x + y if self.skip else y
@@ -92,6 +92,7 @@ class Zhong2020(nn.Module):
         if pooling not in ("valid", "same"):
             raise ValueError(f"pooling must be 'valid' or 'same', not '{pooling}'")
         self.pooling, self.masked = pooling, masked
+        self.min_frames = 7 if pooling == "valid" else 3
         self.stem = nn.Conv2d(1, 32, 3, stride=2)
         nn.init.xavier_uniform_(self.stem.weight)
         nn.init.zeros_(self.stem.bias)  # type: ignore[arg-type]
@@ -116,18 +117,15 @@ class Zhong2020(nn.Module):
     def _pool(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if self.pooling == "valid":
             return nn.functional.max_pool2d(x, 3, stride=2)
-        n_frames = x.shape[2]
-        # "SAME": the window is centred, but with one odd cell it goes to the end. In masked mode
-        # all of it goes to the end, or a clip's grid would shift with its neighbours' lengths.
-        bands, frames = (max(0, (-(-n // 2) - 1) * 2 + 3 - n) for n in (x.shape[3], x.shape[2]))
-        before = 0 if self.masked else frames // 2
-        after = 2 if self.masked else frames - before
+        # TensorFlow's "SAME" adds one cell after the last, and one before the first if their number
+        # is odd. In masked mode both come after, or a clip's grid would shift with its neighbours.
+        n_frames, n_bands = x.shape[2:]
+        before, after = (0, 2) if self.masked else (n_frames % 2, 1)
         if lengths is not None:
             beyond = frame_mask(lengths, x.shape[2])[:, None, :, None] == 0
             x = x.masked_fill(beyond, -torch.inf)
-        pads = (bands // 2, bands - bands // 2, before, after)
-        x = nn.functional.pad(x, pads, value=-torch.inf)
-        return nn.functional.max_pool2d(x, 3, stride=2)[:, :, : -(-n_frames // 2)]
+        x = nn.functional.pad(x, (n_bands % 2, 1, before, after), value=-torch.inf)
+        return nn.functional.max_pool2d(x, 3, stride=2)
 
     def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the embedding ``[B, 64]``."""

@@ -65,6 +65,7 @@ class System(nn.Module):
         features = _make(FRONTENDS, *frontend)
         n_bands: int = features.n_bands  # type: ignore[assignment]
         network = _make(MODELS, *model, n_classes=n_classes, n_bands=n_bands)
+        _lengthen(features, network.min_frames)  # type: ignore[arg-type]
         description = {
             "frontend": {"name": frontend[0], "options": dict(frontend[1])},
             "model": {"name": model[0], "options": dict(model[1])},
@@ -165,3 +166,12 @@ def _make(
         return make(**given, **options)
     except (ValueError, TypeError) as error:
         raise BadRecipe(f"{registry.kind} '{name}': {error}") from error
+
+
+@torch.no_grad()
+def _lengthen(frontend: nn.Module, min_frames: int) -> None:
+    """Raise ``min_samples`` of a front end to what gives the network its fewest frames."""
+    shortest: int = frontend.min_samples  # type: ignore[assignment]
+    hop: int = frontend.hop  # type: ignore[assignment]
+    n_frames = frontend(torch.zeros(1, shortest)).shape[1]
+    frontend.min_samples = shortest + max(0, min_frames - n_frames) * hop
