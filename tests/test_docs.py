@@ -148,8 +148,8 @@ def test_generated_parts_are_up_to_date() -> None:
 
 def test_readme_names_two_commands_that_set_everything_up() -> None:
     console = "\n".join(blocks(ROOT / "README.md", "console"))
-    assert re.search(r"^\$ make demo$", console, re.M)
-    assert re.search(r"^\$ make test$", console, re.M)
+    assert re.search(r"^\$ make demo\b", console, re.M)
+    assert re.search(r"^\$ make test\b", console, re.M)
 
 
 def test_continuous_integration_runs_the_readme_command() -> None:
