@@ -1,0 +1,187 @@
+"""A model folder: the graph, its weights, its card, and a clip with the answer it must give.
+
+What is in the folder and what the card says is written down in :mod:`lightser.card`.
+"""
+
+import copy
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from lightser.audio.files import read_audio
+from lightser.card import (
+    CARD,
+    GOLDEN_ANSWER,
+    GOLDEN_CLIP,
+    MODEL,
+    Card,
+    Score,
+    TrainedOn,
+    file_facts,
+    write_card,
+)
+from lightser.errors import BadModel, LightserError
+from lightser.export.onnx import INPUT, OUTPUT, to_onnx
+from lightser.training.system import System
+
+WEIGHTS = "weights.safetensors"
+TOLERANCE = 1e-4  # of probabilities, between PyTorch here and another runtime elsewhere
+SAMPLES = Path(__file__).parent.parent / "samples"
+GOLDEN_SAMPLE = "10b10Wa.flac"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """What a card says that the system itself does not know; see :class:`lightser.card.Card`."""
+
+    labels: tuple[str, ...]
+    window_s: float
+    trained_on: tuple[TrainedOn, ...]
+    license: str
+    scores: tuple[Score, ...]
+    recipe: str
+    commit: str
+    seed: int
+    intended_use: str
+    limits: str
+
+
+def write_model_folder(
+    system: System, facts: CardFacts, folder: Path, *, overwrite: bool = False
+) -> Card:
+    """Write a model folder that has proved itself, or nothing.
+
+    The exported graph is run by ONNX Runtime on the clips that come with lightser before the folder
+    gets its name, which is also the model's.
+
+    Args:
+        system: with its trained weights and its temperature.
+        facts: for the card.
+        folder: where it goes; its parent is made if it is not there.
+        overwrite: whether a model folder that is there is replaced.
+
+    Raises:
+        BadModel: ``folder`` is there, or the graph answers otherwise than PyTorch.
+        LightserError: the facts do not fit the system.
+    """
+    if len(facts.labels) != system.n_classes:
+        raise LightserError(
+            f"{len(facts.labels)} labels do not fit a system of {system.n_classes} classes"
+        )
+    if folder.exists() and not (overwrite and (folder / CARD).is_file()):
+        hint = "is not a model folder" if overwrite else "exists; give another name or overwrite it"
+        raise BadModel(f"'{folder}' {hint}")
+    system = copy.deepcopy(system).cpu().eval()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        to_onnx(system, unfinished / MODEL)
+        system.save(unfinished / WEIGHTS)
+        _write_golden(system, unfinished, facts.window_s)
+        check_parity(system, unfinished / MODEL, facts.window_s)
+        files = (MODEL, WEIGHTS, GOLDEN_CLIP, GOLDEN_ANSWER)
+        card = Card(
+            name=folder.name,
+            system=system.describe()["model"]["name"],
+            sample_rate=system.sample_rate,
+            min_s=system.min_samples / system.sample_rate,
+            parameters=system.parameter_count(),
+            files={name: file_facts(unfinished / name) for name in files},
+            temperature=float(system.temperature),
+            created=datetime.date.today().isoformat(),
+            **vars(facts),
+        )
+        write_card(unfinished, card)
+        _put_in_place(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return card
+
+
+def check_parity(
+    system: System, model: Path, window_s: float, clips: Sequence[Path] | None = None
+) -> float:
+    """Return the largest difference of a probability between an exported graph and PyTorch.
+
+    Args:
+        system: what was exported, on the CPU and in evaluation mode.
+        model: the ONNX file.
+        window_s: seconds heard of each clip.
+        clips: to compare on; by default those that come with lightser.
+
+    Raises:
+        BadModel: it is above 1e-4, or the graph gives no numbers.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(model), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    worst = 0.0
+    for clip in sorted(SAMPLES.glob("*.flac")) if clips is None else clips:
+        samples = _window(read_audio(clip, system.sample_rate), system, window_s)
+        (given,) = session.run([OUTPUT], {INPUT: samples[None]})
+        difference = float(np.abs(given[0] - _probabilities(system, samples)).max())
+        if not difference <= TOLERANCE:  # NaN is refused too
+            raise BadModel(
+                f"The exported graph is {difference:.2g} off PyTorch for '{clip.name}'; "
+                f"{TOLERANCE:g} is allowed"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def _window(samples: NDArray[np.float32], system: System, window_s: float) -> NDArray[np.float32]:
+    """Return what a caller may give the graph: at most a window, and not less than it takes."""
+    samples = samples[: round(window_s * system.sample_rate)]
+    missing = max(0, system.min_samples - len(samples))
+    return np.pad(samples, (missing // 2, missing - missing // 2))
+
+
+def _probabilities(system: System, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        return np.asarray(system(torch.from_numpy(samples)[None])[0])
+
+
+def _write_golden(system: System, folder: Path, window_s: float) -> None:
+    """Write a clip of at most one window, and PyTorch's answer for it."""
+    clip = folder / GOLDEN_CLIP
+    samples, rate = soundfile.read(SAMPLES / GOLDEN_SAMPLE, dtype="int16")
+    if len(samples) <= window_s * rate:
+        shutil.copyfile(SAMPLES / GOLDEN_SAMPLE, clip)
+    else:
+        soundfile.write(clip, samples[: int(window_s * rate)], rate, subtype="PCM_16")
+    heard = _window(read_audio(clip, system.sample_rate), system, window_s)
+    golden = {
+        "clip": GOLDEN_CLIP,
+        "probabilities": [round(float(p), 8) for p in _probabilities(system, heard)],
+        "tolerance": TOLERANCE,
+    }
+    (folder / GOLDEN_ANSWER).write_text(json.dumps(golden, indent=2) + "\n", encoding="utf-8")
+
+
+def _put_in_place(finished: Path, folder: Path) -> None:
+    """Rename, moving a folder of the same name out of the way until the new one is there."""
+    if not folder.exists():
+        finished.rename(folder)
+        return
+    old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+    folder.rename(old)
+    try:
+        finished.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
