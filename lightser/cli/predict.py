@@ -1,0 +1,411 @@
+"""``lightser predict``: from files to emotions, as a table or for programs, and as a picture."""
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
+
+import typer
+
+from lightser.cli import app
+from lightser.errors import BadAudio, LightserError, LightserWarning, MissingExtra
+
+if TYPE_CHECKING:
+    from lightser.inference import Recognizer
+    from lightser.inference.formats import Row
+
+STDIN = "-"
+
+
+@app.command(
+    epilog="Example: lightser predict interview.wav --window 3 --hop 1; "
+    "lightser predict recordings/ 'more/*.mp3' --out emotions.csv; "
+    "lightser predict clip.wav --plot clip.png"
+)
+def predict(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES", help="Audio files, folders, patterns, or - for stdin."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="A name from: lightser models, or a model folder.")
+    ] = "default",
+    window: Annotated[
+        float | None, typer.Option(help="Seconds of a segment; without it, clips are taken whole.")
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds from one segment's start to the next; half a window if not given."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="table, csv, json or jsonl; if not given, as the name of --out says."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, whole or not at all, instead of stdout.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of one clip to write: .png, .svg or .pdf.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of one prediction.")] = 1,
+) -> None:
+    """Recognise the emotion of recordings.
+
+    Probabilities are calibrated on voices that the model had not heard. A file that cannot be
+    read is reported at the end, and the others are not held up by it; the exit code is then 2.
+    """
+    from lightser.inference import Recognizer, Stream
+    from lightser.inference.finding import find_audio
+    from lightser.inference.formats import FORMATS
+    from lightser.inference.sources import rereadable
+
+    format = format or format_of(out)
+    FORMATS[format]  # refuses a name that is not known, before anything is listened to
+    recognizer = Recognizer.load(model, threads=threads)
+    if hop is not None and window is None:
+        window = recognizer.card.window_s
+    if window is not None:
+        Stream(recognizer, window_s=window, hop_s=hop)  # refuses what does not fit
+    names, problems = find_audio(files)
+    if plot is not None:
+        check_plot(plot, names)
+
+    with ExitStack() as open_until_the_end, spoken_warnings():
+        stdin = None
+        if STDIN in names:
+            stdin = open_until_the_end.enter_context(rereadable(read_stdin()))
+        sources = [(name, stdin if name == STDIN else name) for name in names]
+        is_drawn = format == "table" and out is None and sys.stdout.isatty()
+        # Rows that appear on the terminal one by one are progress enough.
+        hidden = out is None and sys.stdout.isatty() and not is_drawn
+        with progress(len(names), hidden=hidden) as tell:
+            rows = heard(recognizer, sources, window, hop, problems, tell)
+            if is_drawn:
+                held = list(rows)  # printed when the bar is gone
+            elif names:
+                with output(out) as file:
+                    FORMATS[format](rows, recognizer.labels, file)
+        if is_drawn:
+            draw_table(held, recognizer.labels)
+        if plot is not None and not problems:
+            draw_plot(plot, recognizer, *sources[0], window, hop)
+    report(problems, len(names))
+
+
+# From names to rows
+
+
+def heard(
+    recognizer: "Recognizer",
+    sources: Sequence[tuple[str, Any]],
+    window: float | None,
+    hop: float | None,
+    problems: list[LightserError],
+    tell: Callable[[float, str], None] | None,
+) -> "Iterator[Row]":
+    """Yield a row for each clip or segment; what cannot be read goes to ``problems``.
+
+    Segments before the damage in a file are kept. ``tell`` is told how many files are done, and the
+    name of the one that is next.
+    """
+    from lightser.audio.files import audio_info
+    from lightser.inference.formats import Row
+
+    for done, (name, source) in enumerate(sources):
+        spoken = os.fsencode(name).decode("utf-8", "replace")
+        if tell:
+            tell(done, spoken)
+        try:
+            if window is None:
+                yield Row.of(spoken, recognizer.predict(source))
+                continue
+            duration_s = audio_info(source).duration_s if tell else 0.0
+            for segment in recognizer.segments(source, window_s=window, hop_s=hop):
+                yield Row.of(spoken, segment)
+                if tell:
+                    tell(done + min(segment.end / duration_s, 1.0), spoken)
+        except LightserError as error:
+            problems.append(error)
+
+
+def read_stdin() -> BinaryIO:
+    if sys.stdin.isatty():
+        raise BadAudio(
+            "- is audio from a pipe, and there is none: cat clip.wav | lightser predict -"
+        )
+    return sys.stdin.buffer
+
+
+def report(problems: Sequence[LightserError], n_files: int) -> None:
+    """Say what could not be read, and exit with 2 if there is anything to say."""
+    if not problems:
+        return
+    if len(problems) == 1 and n_files <= 1:
+        raise problems[0]
+    print(f"lightser: {len(problems)} could not be recognised, the rest is done:", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def spoken_warnings() -> Iterator[None]:
+    """Turn our own warnings into one line each on stderr, when all is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LightserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"lightser: {warning.message}", file=sys.stderr)
+
+
+# Where rows go
+
+
+def format_of(out: Path | None) -> str:
+    """Return the format that a file is named after, else a table."""
+    from lightser.inference.formats import FORMATS
+
+    ending = out.suffix.lower().removeprefix(".") if out else ""
+    return ending if ending in FORMATS else "table"
+
+
+@contextmanager
+def output(path: Path | None) -> Iterator[TextIO]:
+    """Open stdout, or a file that appears when it is whole."""
+    if path is None:
+        yield sys.stdout
+        return
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``, and move it there if all went well."""
+    path = Path(os.path.realpath(path))  # a link is followed, not replaced
+    if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise LightserError(f"{path}: a folder; give the name of a file to write.")
+        yield path  # a device or a pipe has nothing to be moved to
+        return
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".lightser-", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise LightserError(f"{path}: cannot be written ({error.strerror}).") from None
+    try:
+        yield Path(name)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # mkstemp makes it private
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+# On a terminal
+
+BAR = 24  # cells
+GAP = 2  # cells between columns
+
+
+def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
+    """Print rows for people: each emotion in its colour, and a bar that shares them out.
+
+    The probabilities stand in a column each where there is room, else the next two in words.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from lightser.report.colours import colours_of
+
+    if not rows:
+        return
+    colours = colours_of(labels)
+    console = Console(highlight=False)
+    is_unicode = (console.encoding or "").lower().startswith("utf")
+    dot, line, dash = ("●", "━", "–") if is_unicode else ("*", "=", "-")
+
+    are_segments = len({row.file for row in rows}) < len(rows) or any(row.start for row in rows)
+    times = [
+        f"{clock(row.start)}{dash}{clock(row.end)}" if are_segments else f"{row.end:.2f} s"
+        for row in rows
+    ]
+    # Where the terminal is narrow, names give way first, then the columns of probabilities, then
+    # the words in their place.
+    emotion = max(map(len, labels)) + len("● ")
+    longest = max(len(row.file) for row in rows)
+    free = console.width - max(map(len, times)) - emotion - len("100 %") - 4 * GAP - 1
+    columns = len(labels) * (4 + GAP)
+    in_columns = free >= min(longest, 20) + BAR + columns
+    bar = BAR if in_columns else BAR // 2
+    room = max(free - bar - columns if in_columns else (free - bar) // 2, 12)
+    then = free - bar - min(room, longest) - GAP
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        header_style="dim",
+        padding=(0, GAP - 1, 0, 0),  # and a line between columns, which is a space
+    )
+    table.add_column("file", no_wrap=True, min_width=min(room, longest))
+    table.add_column("time", no_wrap=True, min_width=max(map(len, times)), justify="right")
+    table.add_column("emotion", no_wrap=True, min_width=emotion)
+    table.add_column("", no_wrap=True, min_width=len("100 %"), justify="right")
+    table.add_column("", no_wrap=True, min_width=bar)
+    if in_columns:
+        for label in labels:
+            head = Text(label[:4], style=f"not dim {colours[label]}")
+            table.add_column(head, min_width=4, justify="right")
+    elif then >= 12:
+        table.add_column("then", no_wrap=True, width=then, overflow="ellipsis")
+
+    said = None
+    for row, time in zip(rows, times, strict=True):
+        file = row.file if len(row.file) <= room else "..." + row.file[3 - room :]
+        ranked = sorted(row.probabilities.items(), key=lambda item: -item[1])
+        cells = [
+            Text(file if row.file != said else ""),
+            Text(time, style="dim"),
+            Text.assemble((f"{dot} ", colours[row.label]), (row.label, "bold")),
+            Text(f"{100 * row.confidence:.0f} %"),
+            Text.assemble(*((line * n, colours[name]) for name, n in shares(ranked, bar))),
+        ]
+        if in_columns:
+            for p in row.probabilities.values():
+                cells.append(Text(f"{100 * p:.0f}", style="" if p >= 0.1 else "dim"))
+        elif then >= 12:
+            first, *more = (f"{name} {100 * p:.0f}" for name, p in ranked[1:3])
+            both = ", ".join([first, *more])
+            cells.append(Text(both if len(both) <= then else first, style="dim"))
+        table.add_row(*cells)
+        said = row.file
+    console.print("", table, "")
+
+
+def shares(ranked: Sequence[tuple[str, float]], cells: int) -> list[tuple[str, int]]:
+    """Share out cells by probability; those left over go where the most is missing.
+
+    >>> shares([("fear", 0.7), ("anger", 0.26), ("neutral", 0.04)], 10)
+    [('fear', 7), ('anger', 3), ('neutral', 0)]
+    """
+    given = {label: int(p * cells) for label, p in ranked}
+    by_loss = sorted(ranked, key=lambda item: given[item[0]] - item[1] * cells)
+    for label, _ in by_loss[: cells - sum(given.values())]:
+        given[label] += 1
+    return list(given.items())
+
+
+def clock(seconds: float) -> str:
+    """Return a time as people read it.
+
+    >>> clock(7.25), clock(3725.5)
+    ('0:07.25', '1:02:05.50')
+    """
+    hundredths = round(100 * seconds)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    hour = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{hour}:{rest / 100:05.2f}"
+
+
+@contextmanager
+def progress(n_files: int, *, hidden: bool) -> Iterator[Callable[[float, str], None] | None]:
+    """Give a function that shows how many files are done, and which is next; None if none can see.
+
+    It draws on stderr, if that is a terminal.
+    """
+    if hidden or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # it may be a pipe, and what goes there is not for stderr
+    ) as bar:
+        task = bar.add_task("listening", total=n_files)
+        yield lambda done, name: bar.update(
+            task, completed=done, description=os.path.basename(name)[-30:]
+        )
+
+
+# As a picture
+
+
+def check_plot(path: Path, names: Sequence[str]) -> None:
+    """Refuse what cannot be drawn, before anything is listened to."""
+    try:
+        import lightser.report.clip  # noqa: F401
+    except ImportError:
+        raise MissingExtra("Drawing", "plot") from None
+    if len(names) != 1:
+        raise LightserError(f"--plot draws one clip, and {len(names)} are given.")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise LightserError(f"--plot {path}: the name must end in .png, .svg or .pdf.")
+
+
+def draw_plot(
+    path: Path,
+    recognizer: "Recognizer",
+    name: str,
+    source: Any,
+    window: float | None,
+    hop: float | None,
+) -> None:
+    """Write the picture of one clip."""
+    from lightser.inference.sources import mono_blocks
+    from lightser.report.clip import draw_clip, envelope
+
+    clip = recognizer.predict(source)
+    rate = recognizer.card.sample_rate
+    if window is None:
+        window, hop = finer(clip.duration_s, recognizer.card.window_s)
+    segments = list(recognizer.segments(source, window_s=window, hop_s=hop))
+    step = segments[1].start - segments[0].start if len(segments) > 1 else window
+    figure = draw_clip(
+        envelope(mono_blocks(source, None, rate), round(clip.duration_s * rate)),
+        segments,
+        duration_s=clip.duration_s,
+        title="standard input" if name == STDIN else os.path.basename(name),
+        verdict=(clip.label, clip.confidence),
+        note=f"{recognizer.card.name}, windows of {window:.3g} s every {step:.2g} s",
+    )
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lower().removeprefix("."))
+
+
+def finer(duration_s: float, window_s: float) -> tuple[float, float]:
+    """Return the window and hop, in seconds, that show how a clip changes.
+
+    The model's own window for long recordings, about a second for single utterances; and hops that
+    make smooth curves, but not more points than a picture can show.
+
+    >>> finer(2.5, 3.0), finer(60.0, 3.0)
+    ((1.0, 0.1), (3.0, 0.3))
+    """
+    window = window_s if duration_s > 2 * window_s else min(1.0, window_s)
+    return window, min(max(window / 10, duration_s / 400), window)

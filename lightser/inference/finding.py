@@ -1,0 +1,82 @@
+"""Which audio files are meant by files, folders and patterns."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+
+from lightser.errors import BadAudio, LightserError
+
+# In a folder, what is named like audio is taken for audio, so that a broken file is reported and
+# not passed over. Films are not; name them one by one.
+EXTENSIONS = (
+    *(".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
+    *(".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".wv", ".ape", ".tta"),
+    *(".m4a", ".m4b", ".aac", ".weba", ".webm", ".wma", ".amr", ".3gp"),
+)
+
+# And what begins like audio is, whatever its name: (offset, bytes there).
+_SIGNATURES = (
+    (8, b"WAVE"),  # RIFF, RIFX, RF64
+    (0, b"riff\x2e\x91\xcf\x11"),  # Sony Wave64
+    (0, b"fLaC"),
+    (0, b"OggS"),
+    (8, b"AIFF"),
+    (8, b"AIFC"),
+    (0, b".snd"),
+    (0, b"caff"),
+    (0, b"ID3"),
+)
+
+
+def find_audio(names: Iterable[str]) -> tuple[list[str], list[LightserError]]:
+    """Return the audio files that are meant, each once, and what is wrong with the names.
+
+    Args:
+        names: files, and ``-``, which are taken as they are; folders, of which all audio is taken
+            in alphabetical order, sub-folders included and hidden ones left out; patterns with
+            ``*``, ``?``, ``[]`` or ``**``, where the shell has not replaced them.
+    """
+    found: dict[str, str] = {}
+    problems: list[LightserError] = []
+    for name in names:
+        files = [name]
+        if name != "-" and os.path.isdir(name):
+            files = list(_audio_below(name, problems))
+            if not files:
+                problems.append(BadAudio(f"{name}: a folder without audio files."))
+        elif not os.path.lexists(name) and glob.has_magic(name):
+            files = sorted(file for file in glob.glob(name, recursive=True) if os.path.isfile(file))
+            if not files:
+                problems.append(BadAudio(f"{name}: no file matches this pattern."))
+        for file in files:
+            found.setdefault(file if file == "-" else os.path.abspath(file), file)
+    return list(found.values()), problems
+
+
+def _audio_below(folder: str, problems: list[LightserError]) -> Iterator[str]:
+    def report(error: OSError) -> None:
+        problems.append(BadAudio(f"{error.filename}: cannot be listed ({error.strerror})."))
+
+    for parent, folders, files in os.walk(folder, onerror=report):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = os.path.join(parent, name)
+            if not name.startswith(".") and is_audio(path):
+                yield path
+
+
+def is_audio(path: str) -> bool:
+    """Say whether a file is named like audio, or begins like it."""
+    if path.lower().endswith(EXTENSIONS):
+        return True
+    try:
+        if not os.path.isfile(path):  # opening a pipe would wait
+            return False
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    if any(head[at : at + len(signature)] == signature for at, signature in _SIGNATURES):
+        return True
+    # MPEG layer III without a tag: eleven bits of sync, and the layer.
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
