@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -253,7 +253,7 @@ def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
         for name, is_number in zip(head, numeric, strict=True):
             drawn.add_column(name, justify="right" if is_number else "left")
         for row in rows:
@@ -272,13 +272,25 @@ def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def spoken_warnings() -> Iterator[None]:
     """Turn our own warnings into one line each on stderr."""
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def speak(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, LightserWarning):
+                print(f"lightser: {message}", file=sys.stderr)
+            else:
+                others(message, category, filename, lineno, file, line)
+
         warnings.simplefilter("always", LightserWarning)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                print(f"lightser: {warning.message}", file=sys.stderr)
+        warnings.showwarning = speak
+        yield
 
 
 @contextmanager

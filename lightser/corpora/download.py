@@ -142,12 +142,22 @@ def _transfer(item: Download, part: Path, tag: Path, progress: Progress, timeout
         _keep_tag(tag, response)
         with part.open("ab" if have else "wb") as file:
             progress(have, total)
-            while block := response.read(BLOCK):
+            for block in _blocks(response):
                 file.write(block)
                 have += len(block)
                 progress(have, total)
     if have < total:  # the connection was closed as if all had been said
         raise http.client.IncompleteRead(b"", total - have)
+
+
+def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield what arrives; what arrived of a block before the connection broke, too."""
+    try:
+        while block := response.read(BLOCK):
+            yield block
+    except http.client.IncompleteRead as error:
+        yield error.partial
+        raise
 
 
 def _starts_at(response: http.client.HTTPResponse, have: int) -> bool:

@@ -122,10 +122,21 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
-    numbers = pd.to_numeric(table[column].replace("", np.nan), errors="coerce")
-    not_numbers = numbers.isna() & table[column].notna() & (table[column].astype(str) != "")
-    _refuse(table, column, not_numbers, "is not a number")
-    return numbers.astype(float)
+    # pd.to_numeric may be off by a bit in the last place; float is not
+    numbers = [_number(value) for value in table[column]]
+    wrong = pd.Series([number is None for number in numbers], index=table.index)
+    _refuse(table, column, wrong, "is not a number")
+    return pd.Series(numbers, index=table.index, dtype=float)
+
+
+def _number(value: Any) -> float | None:
+    """Return the number, NaN for an empty cell, None for anything else."""
+    if isinstance(value, str) and value == "":
+        return np.nan
+    try:
+        return np.nan if pd.isna(value) else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _are_votes(votes: str) -> bool:
