@@ -69,7 +69,7 @@ def score_predictions(
         (``ua, wa, macro_f1, weighted_f1, ece``); ``fold_mean`` (the same, each with ``mean``
         and ``std``); ``recalls`` by label, None for a label that is never the truth;
         ``interval_speakers`` and ``interval_utterances`` (95 %, of ``ua`` and ``wa``, each
-        ``[low, high]``), None where there is only one speaker.
+        ``[low, high]``); None where there is only one speaker, or somebody's name is unknown.
 
     Raises:
         BadResults: see :func:`check_predictions`.
@@ -83,6 +83,8 @@ def score_predictions(
     jobs = (table["seed"].astype(str) + "/" + table["fold"].astype(str)).to_numpy()
     utterances = (table["corpus"].astype(str) + "/" + table["utterance"].astype(str)).to_numpy()
     speakers = (table["corpus"].astype(str) + "/" + table["speaker"].astype(str)).to_numpy()
+
+    all_known = bool((table["speaker"].notna() & (table["speaker"] != "")).all())
 
     by_seed, recalls = {}, []
     for seed in sorted(set(seeds.tolist())):
@@ -116,7 +118,7 @@ def score_predictions(
         "recalls": {
             label: _mean([values[i] for values in recalls]) for i, label in enumerate(labels)
         },
-        "interval_speakers": interval(speakers),
+        "interval_speakers": interval(speakers) if all_known else None,
         "interval_utterances": interval(utterances),
     }
 

@@ -1,0 +1,431 @@
+"""One page about results: a single HTML file that asks nothing of the network.
+
+The honest results come first, and are apart from those whose protocol saw the test speakers or
+the test set: by colour, by shape, by pattern and in words.
+"""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import lightser
+from lightser.corpora import CORPORA
+from lightser.report import plots
+from lightser.report.results import (
+    Result,
+    families,
+    interval,
+    protocol_words,
+    published,
+    selection_gain,
+)
+from lightser.report.tables import (
+    HEADERS,
+    fold_mean_cell,
+    grouped,
+    ordered,
+    parameters_cell,
+    percent,
+    protocol_cell,
+    published_cell,
+    runs_cell,
+    write_text,
+)
+
+CSS = Path(__file__).with_name("page.css")
+
+TERMS = (
+    ("UA", "unweighted accuracy: the mean over classes of the share of each that is recognised."),
+    ("WA", "weighted accuracy: the share of all utterances that is recognised."),
+    (
+        "Pooled",
+        "the decisions of all folds go into one confusion matrix. With several seeds, each seed is "
+        "scored on its own, and the mean of these scores is printed.",
+    ),
+    (
+        "Fold mean",
+        "each fold of each seed is scored on its own; mean and standard deviation of these. Small "
+        "folds that lack a class make it differ from the pooled score.",
+    ),
+    (
+        "95 % interval",
+        "whole speakers are drawn with replacement, 2000 times: what if other people had been "
+        "recorded? Under protocols that train on the test speakers it says nothing about voices "
+        "unheard.",
+    ),
+    (
+        "Honest",
+        "no speaker is both in training or validation and in test, the epoch is not chosen on "
+        "test, and nothing is normalised with the test speaker's other utterances.",
+    ),
+    (
+        "Selection on test",
+        "the test accuracy is looked at after every epoch and the best is reported. The curves "
+        "show what that is worth: the mean of the best epochs less the mean of the last ones.",
+    ),
+    (
+        "Calibration error",
+        "how far the confidence of an answer is from the share of answers of that confidence that "
+        "are right, on average (ECE, 15 bins).",
+    ),
+    ("Published", "as printed in the paper, under the paper's own protocol."),
+)
+
+
+def write_page(results: Sequence[Result], path: Path, *, title: str = "Results") -> None:
+    """Write the page about ``results`` to ``path``, whole or not at all."""
+    write_text(path, to_html(results, title=title))
+
+
+def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
+    """Return the whole page; the same results make the same page, to the byte.
+
+    Args:
+        results: in any order.
+        title: its heading.
+    """
+    results = ordered(results)
+    corpora = list(dict.fromkeys(result.corpus for result in results))
+    overviews = "".join(
+        _overview(corpus, [result for result in results if result.corpus == corpus])
+        for corpus in corpora
+    )
+    sections = "".join(_section(result) for result in results)
+    terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in TERMS)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{CSS.read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header>
+<p class="kicker">lightser {lightser.__version__}</p>
+<h1>{escape(title)}</h1>
+{_lead(results)}
+</header>
+<main>
+{overviews}
+<h2>One by one</h2>
+{sections}
+</main>
+<footer>
+<h2>How these numbers are made</h2>
+<p>Everything here is computed from the predictions tables: one row for each decision about an
+utterance, kept beside the recipe that made it.</p>
+<dl>{terms}</dl>
+</footer>
+</body>
+</html>
+"""
+
+
+def _lead(results: Sequence[Result]) -> str:
+    """Say in a few sentences what the page shows: the best honest result and what to compare."""
+    sentences = []
+    for corpus in dict.fromkeys(result.corpus for result in results):
+        here = [result for result in results if result.corpus == corpus]
+        honest = [result for result in here if result.is_honest and result.is_whole]
+        if honest:
+            best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
+            sentences.append(
+                f"On {escape(_corpus_title(corpus))}, the best honest result is "
+                f'<b class="tone honest">{percent(best.scores["pooled"]["ua"])} UA</b>{_ends(best)}'
+                f" by {_link(best)}."
+            )
+        classic = [result for result in honest if result.is_classic]
+        if classic:
+            sentences.append(
+                f"The classic to beat, {_link(classic[0])}, has "
+                f"<b>{percent(classic[0].scores['pooled']['ua'])}</b>."
+            )
+        for family in families(here):
+            lax, strict = family[0], family[-1]
+            if strict.is_honest and not lax.is_honest:
+                loss = lax.scores["pooled"]["ua"] - strict.scores["pooled"]["ua"]
+                sentences.append(
+                    f"One recipe, tested in two ways: {_link(lax)} has "
+                    f'<b class="tone lax">{percent(lax.scores["pooled"]["ua"])}</b> under its '
+                    f'published protocol and <b class="tone honest">'
+                    f"{percent(strict.scores['pooled']['ua'])}</b> under an honest one: "
+                    f"{percent(loss)} points are the protocol's."
+                )
+    return f'<p class="lead">{" ".join(sentences)}</p>' if sentences else ""
+
+
+def _overview(corpus: str, results: Sequence[Result]) -> str:
+    figures = [
+        _figure(
+            plots.to_svg(plots.intervals(_by_system(results), plots.PAGE), f"intervals {corpus}"),
+            "How sure each score is",
+            "UA with its 95 % interval over speakers. Where two overlap widely, neither wins.",
+        )
+    ]
+    for number, family in enumerate(families(results)):
+        figures.append(
+            _figure(
+                plots.to_svg(plots.steps(family, plots.PAGE), f"steps {corpus} {number}"),
+                "What the protocol is worth",
+                f"{escape(family[0].title)}: one recipe, nothing changed but how it is tested.",
+            )
+        )
+    return f"""<section>
+<h2>{escape(_corpus_title(corpus))}</h2>
+{_table(results)}
+<div class="figures">{"".join(figures)}</div>
+{_recalls(results)}
+</section>
+"""
+
+
+def _corpus_title(name: str) -> str:
+    return CORPORA[name].title if name in CORPORA else name
+
+
+def _by_system(results: Sequence[Result]) -> list[Result]:
+    """Put the results of one system side by side, the systems in order of their best."""
+    best: dict[str, float] = {}
+    for result in results:
+        ua = float(result.scores["pooled"]["ua"])
+        best[result.system] = max(best.get(result.system, 0.0), ua)
+    return sorted(results, key=lambda r: (-best[r.system], r.system))
+
+
+def _table(results: Sequence[Result]) -> str:
+    heads = "".join(f'<th scope="col"{_words(i)}>{escape(h)}</th>' for i, h in enumerate(HEADERS))
+    lows = [min(interval(r, "ua") or [r.scores["pooled"]["ua"]]) for r in results]
+    left = max(0.0, math.floor(10 * min(lows) - 0.3) / 10)
+    bodies = []
+    for _, heading, group in grouped(results):
+        rows = "".join(_row(result, left) for result in group)
+        bodies.append(
+            f'<tbody class="{_tone(group[0])}"><tr class="group"><th colspan="{len(HEADERS)}" '
+            f'scope="rowgroup">{escape(heading)}</th></tr>{rows}</tbody>'
+        )
+    return (
+        f'<div class="card wide"><table class="all"><thead><tr>{heads}</tr></thead>'
+        f"{''.join(bodies)}</table></div>"
+    )
+
+
+def _words(column: int) -> str:
+    return ' class="words"' if column < 2 else ""
+
+
+def _row(result: Result, left: float) -> str:
+    pooled = result.scores["pooled"]
+    ua = (
+        f'<span class="number">{percent(pooled["ua"])}</span>'
+        f'<span class="ends">{_ends(result)}</span>{_bar(result, left)}'
+    )
+    plain = (
+        percent(pooled["wa"]),
+        percent(pooled["macro_f1"]),
+        fold_mean_cell(result),
+        published_cell(result),
+        parameters_cell(result),
+        runs_cell(result),
+    )
+    rest = "".join(
+        f'<td data-label="{escape(header)}">{_unbroken(text)}</td>'
+        for header, text in zip(HEADERS[3:], plain, strict=True)
+    )
+    return (
+        f'<tr><th scope="row">{_link(result)}<code class="recipe">{escape(result.name)}</code></th>'
+        f'<td class="words">{_with_badges(result)}</td><td class="ua">{ua}</td>{rest}</tr>'
+    )
+
+
+def _with_badges(result: Result) -> str:
+    protocol = escape(str(result.scores.get("protocol", "")))
+    if result.scores.get("selected_on") != "test_wa":
+        protocol = escape(protocol_words(result))
+    return f"{protocol}<br>{_badges(result)}" if result.caveats else protocol
+
+
+def _badges(result: Result) -> str:
+    return "".join(f'<span class="badge">{escape(words)}</span>' for words in result.caveats)
+
+
+def _unbroken(text: str) -> str:
+    """Let a cell break at a multiplication sign, and nowhere else."""
+    return escape(text).replace(" ", "&nbsp;").replace("×&nbsp;", "× ")
+
+
+def _bar(result: Result, left: float) -> str:
+    """Draw the interval, the score and the published figure on one scale for all rows.
+
+    Args:
+        result: whose.
+        left: UA at the left end; the right end is 1.
+    """
+
+    def place(fraction: float) -> str:
+        return f"{100 * max(0.0, fraction - left) / (1 - left):.1f}%"
+
+    marks = []
+    if ends := interval(result, "ua"):
+        width = f"{100 * (ends[1] - ends[0]) / (1 - left):.1f}%"
+        marks.append(f'<i class="span" style="left:{place(ends[0])};width:{width}"></i>')
+    marks.append(f'<i class="dot" style="left:{place(result.scores["pooled"]["ua"])}"></i>')
+    if (ua := published(result, "ua")) is not None:
+        marks.append(f'<i class="paper" style="left:{place(ua)}" title="published"></i>')
+    return f'<div class="bar" aria-hidden="true">{"".join(marks)}</div>'
+
+
+def _recalls(results: Sequence[Result]) -> str:
+    """Show each class's recall; results whose classes differ from the first one's are left out."""
+    labels = results[0].labels
+    rows = []
+    for result in results:
+        if result.labels != labels:
+            continue
+        shares = [result.scores["recalls"][label] for label in labels]
+        values = "".join(
+            f'<td class="recall" style="--share:{share or 0:.3f}">{percent(share, 0)}</td>'
+            for share in shares
+        )
+        rows.append(
+            f'<tr class="{_tone(result)}"><th scope="row">{_link(result)}</th>{values}</tr>'
+        )
+    heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
+    return f"""<h3 class="apart">Recall by class</h3>
+<p class="small">Of each class, the share that is recognised, in per cent.</p>
+<div class="card wide"><table class="recalls" style="--classes:{len(labels)}">
+<thead><tr><th scope="col">System</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody>
+</table></div>"""
+
+
+def _section(result: Result) -> str:
+    scores, pooled = result.scores, result.scores["pooled"]
+    numbers = [
+        ("UA, pooled" + _ends(result), percent(pooled["ua"])),
+        ("WA, pooled" + _ends(result, "wa"), percent(pooled["wa"])),
+        ("macro F1", percent(pooled["macro_f1"])),
+        ("UA, fold mean ± std", fold_mean_cell(result)),
+    ]
+    if published_cell(result):
+        numbers.append(("published UA / WA", published_cell(result)))
+    headline = "".join(
+        f"<div><strong>{value}</strong><span>{name}</span></div>" for name, value in numbers
+    )
+    badges = _badges(result) or '<span class="badge good">honest</span>'
+    facts = [
+        ("Recipe", f"<code>{escape(result.name)}</code>"),
+        ("Protocol", escape(protocol_cell(result))),
+        ("Runs", escape(runs_cell(result))),
+        ("Length", escape(_length(result))),
+        ("Tested on", f"{scores['n_utterances']} utterances of {scores['n_speakers']} speakers"),
+        ("Interval over utterances", escape(_ends(result, "ua", "interval_utterances").strip())),
+        ("Weighted F1", percent(pooled["weighted_f1"])),
+        ("Parameters", parameters_cell(result)),
+        ("Published in", escape(str((scores.get("published") or {}).get("source", "")))),
+        ("Published protocol", escape(str((scores.get("published") or {}).get("protocol", "")))),
+        ("Commit", f"<code>{escape(str(scores.get('commit', '')))}</code>"),
+        ("Machine", escape(_machine(result))),
+    ]
+    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts if text)
+    return f"""<article class="result {_tone(result)}" id="{_anchor(result)}">
+<h3>{escape(result.title)}</h3>
+{badges}
+<div class="headline">{headline}</div>
+<p>{escape(str(scores.get("protocol_note", "")))}{_selection(result)}</p>
+<div class="figures">{"".join(_figures(result))}</div>
+<dl>{listed}</dl>
+{_recipe(result)}
+</article>
+"""
+
+
+def _figures(result: Result) -> list[str]:
+    decisions = f"{result.scores['n_predictions']:,} decisions"
+    seeds = f" of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
+    figures = [
+        _figure(
+            plots.to_svg(plots.confusion(result, plots.PAGE), f"confusion {result.name}"),
+            "What is taken for what",
+            f"Per cent of each row; below, how many of the {decisions}{seeds}.",
+        ),
+        _figure(
+            plots.to_svg(plots.speakers(result, plots.PAGE), f"speakers {result.name}"),
+            "Whose voice is hard",
+            "UA of each speaker; line and band are the pooled UA and its interval."
+            + (" Faint dots are single seeds." if seeds else ""),
+        ),
+    ]
+    if len(result.history):
+        figures.append(
+            _figure(
+                plots.to_svg(plots.learning_curves(result, plots.PAGE), f"curves {result.name}"),
+                "How training went",
+                "Thin: the folds of the first seed. Thick: the mean of all.",
+            )
+        )
+    figures.append(
+        _figure(
+            plots.to_svg(plots.reliability(result, plots.PAGE), f"reliability {result.name}"),
+            "Whether its confidence can be believed",
+            "On the dashed line, an answer given with 70 per cent is right 70 times in 100. "
+            "Larger dots stand for more answers.",
+        )
+    )
+    return figures
+
+
+def _figure(svg: str, heading: str, caption: str) -> str:
+    return (
+        f'<figure class="card"><figcaption><b>{heading}</b>{caption}</figcaption>{svg}</figure>\n'
+    )
+
+
+def _selection(result: Result) -> str:
+    gain = selection_gain(result.history)
+    if gain is None:
+        return ""
+    return (
+        f" After the last epoch the test accuracy is {percent(gain.last)} on average, at each "
+        f'fold\'s best epoch {percent(gain.best)}: <b class="tone lax">{percent(gain.gain)} '
+        f"points come from choosing on test</b>."
+    )
+
+
+def _recipe(result: Result) -> str:
+    path = result.folder / "recipe.toml"
+    if not path.is_file():
+        return ""
+    text = escape(path.read_text(encoding="utf-8").strip())
+    return f"<details><summary>The whole recipe</summary><pre>{text}</pre></details>"
+
+
+def _length(result: Result) -> str:
+    epochs, updates = result.scores.get("epochs"), result.scores.get("updates")
+    length = f"{epochs} epochs" if epochs else f"{updates} updates" if updates else ""
+    minutes = result.scores.get("minutes")
+    return ", ".join(filter(None, [length, f"{minutes:,.0f} minutes in all" if minutes else ""]))
+
+
+def _machine(result: Result) -> str:
+    versions = result.scores.get("versions") or {}
+    software = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return "; ".join(filter(None, [str(result.scores.get("machine", "")), software]))
+
+
+def _ends(result: Result, score: str = "ua", over: str = "interval_speakers") -> str:
+    ends = result.scores[over]
+    return f" [{percent(ends[score][0])}–{percent(ends[score][1])}]" if ends else ""
+
+
+def _tone(result: Result) -> str:
+    return "honest" if result.is_honest else "lax"
+
+
+def _anchor(result: Result) -> str:
+    return "r-" + "".join(c if c.isalnum() else "-" for c in result.folder.as_posix()).strip("-")
+
+
+def _link(result: Result) -> str:
+    return f'<a href="#{_anchor(result)}">{escape(result.title)}</a>'

@@ -1,0 +1,331 @@
+"""Results folders: found, read, and scored again from their predictions tables.
+
+What a report prints is computed here from ``predictions.csv``; ``scores.json`` adds what a
+predictions table cannot know (protocol, published figures, machine), and is checked against it.
+"""
+
+import json
+import math
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lightser.errors import BadResults, LightserWarning
+from lightser.training.scores import check_predictions, score_predictions
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+HISTORY_COLUMNS = (
+    "fold",
+    "seed",
+    "epoch",
+    "update",
+    "train_loss",
+    "valid_ua",
+    "test_wa",
+    "chosen",
+)
+# What a recipe may change and still be the same system, trained the same way.
+PROTOCOL_KEYS = ("title", "protocol", "seeds", "published")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One results folder.
+
+    Attributes:
+        folder: where it lies.
+        scores: ``scores.json``, every score in it computed again from ``predictions``.
+        predictions: one row per decision; see :mod:`lightser.training.scores`.
+        history: one row per fold, seed and epoch; empty where there is none.
+        recipe: the resolved recipe; {} where there is none.
+    """
+
+    folder: Path
+    scores: Mapping[str, Any]
+    predictions: pd.DataFrame
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The recipe's path, or the folder's name."""
+        return str(self.scores.get("recipe") or self.folder.name)
+
+    @property
+    def title(self) -> str:
+        return str(self.scores.get("title") or self.name)
+
+    @property
+    def corpus(self) -> str:
+        return str(self.scores.get("corpus", ""))
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.scores["labels"])
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(int(seed) for seed in self.predictions["seed"].unique())
+
+    @property
+    def system(self) -> str:
+        """Which of the systems it is, for grouping; "" unknown."""
+        return str(self.scores.get("system", ""))
+
+    @property
+    def is_honest(self) -> bool:
+        """Whether nothing of the test speakers was used: not to train, choose or normalise."""
+        return bool(
+            self.scores.get("speaker_independent", False)
+            and self.scores.get("selected_on") != "test_wa"
+            and not self.scores.get("transductive", False)
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every planned job ran, at full length."""
+        return bool(self.scores.get("complete", True)) and not self.scores.get("quick", False)
+
+    @property
+    def is_classic(self) -> bool:
+        """Whether it is the baseline that everybody should beat: functionals and a linear SVM."""
+        return str(self.recipe.get("model", {}).get("name", "")) == "functionals_svm"
+
+    @property
+    def caveats(self) -> list[str]:
+        """What must be said wherever this result is printed, in words; the gravest first."""
+        scores = self.scores
+        words = []
+        if scores.get("selected_on") == "test_wa":
+            words.append("selected on test")
+        if not scores.get("speaker_independent", False):
+            words.append("same speakers in training and test")
+        if scores.get("transductive", False):
+            words.append("uses the test speaker's data")
+        if scores.get("quick", False):
+            words.append("quick run")
+        if not scores.get("complete", True):
+            words.append(f"{scores.get('folds_done')} of {scores.get('folds_planned')} jobs")
+        return words
+
+
+def interval(result: Result, score: str) -> tuple[float, float] | None:
+    """Return the 95 % interval over speakers of ``"ua"`` or ``"wa"`` as fractions."""
+    ends = result.scores["interval_speakers"]
+    return (ends[score][0], ends[score][1]) if ends else None
+
+
+def published(result: Result, score: str) -> float | None:
+    """Return what the paper prints for ``"ua"``, ``"wa"`` or ``"f1"``, as a fraction.
+
+    Recipes, and so ``scores.json``, hold published figures as printed, in per cent.
+    """
+    value = (result.scores.get("published") or {}).get(score)
+    return None if value is None else float(value) / 100
+
+
+SELECTED_ON = {
+    "valid_ua": "epoch chosen on validation",
+    "test_wa": "epoch chosen on test",
+    "last": "last epoch",
+}
+
+
+def protocol_words(result: Result) -> str:
+    """Return the protocol and how it chooses the epoch, in a few words.
+
+    >>> protocol_words(Result(folder=Path(), scores={"protocol": "loso", "selected_on": "last"},
+    ...     predictions=pd.DataFrame()))
+    'loso, last epoch'
+    """
+    chosen = SELECTED_ON.get(str(result.scores.get("selected_on")), "")
+    return ", ".join(filter(None, [str(result.scores.get("protocol", "")), chosen]))
+
+
+def strictness(result: Result) -> tuple[bool, bool, bool]:
+    """Return a key that sorts results from the laxest protocol to the strictest."""
+    return (
+        bool(result.scores.get("speaker_independent", False)),
+        result.scores.get("selected_on") != "test_wa",
+        bool(result.scores.get("text_independent", False)),
+    )
+
+
+def families(results: Iterable[Result]) -> list[list[Result]]:
+    """Return the groups of results whose recipes differ in nothing but the protocol.
+
+    Each is sorted from the laxest protocol to the strictest, so that neighbours show what one
+    step costs. Results without a recipe, and those alone of their kind, are left out.
+    """
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        facts = {key: value for key, value in result.recipe.items() if key not in PROTOCOL_KEYS}
+        if facts:
+            key = json.dumps([facts, result.scores.get("quick", False)], sort_keys=True)
+            groups.setdefault(key, []).append(result)
+    return [sorted(group, key=strictness) for group in groups.values() if len(group) > 1]
+
+
+def find_results(paths: Iterable[Path]) -> list[Path]:
+    """Return the results folders among ``paths`` and below them, in order of their paths.
+
+    Raises:
+        BadResults: a path is not there, or no results folder is below it.
+    """
+    folders: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            raise BadResults(f"There is no results folder {path}")
+        found = sorted(file.parent for file in path.rglob("scores.json"))
+        if not found:
+            raise BadResults(f"No results below {path}: a results folder holds a scores.json")
+        folders += [folder for folder in found if folder not in folders]
+    return folders
+
+
+def read_result(folder: Path) -> Result:
+    """Read one results folder and score its predictions again.
+
+    Warns (:class:`~lightser.errors.LightserWarning`) where ``scores.json`` says otherwise.
+
+    Raises:
+        BadResults: a file is missing or cannot be understood.
+    """
+    written = _read_json(folder / "scores.json")
+    labels = written.get("labels")
+    if not isinstance(labels, list) or not labels:
+        raise BadResults(f"{folder / 'scores.json'} has no 'labels'")
+    predictions = read_predictions(folder / "predictions.csv", labels)
+    computed = score_predictions(predictions, labels)
+    for name, value in computed["pooled"].items():
+        before = written.get("pooled", {}).get(name)
+        if before is not None and not math.isclose(before, value, abs_tol=1e-6):
+            warnings.warn(
+                f"{folder}: scores.json says {name} {before:.4f}, its predictions {value:.4f}; "
+                "printed is the latter",
+                LightserWarning,
+                stacklevel=2,
+            )
+    return Result(
+        folder=folder,
+        scores={**written, **computed},
+        predictions=predictions,
+        history=_read_history(folder / "history.csv"),
+        recipe=_read_recipe(folder / "recipe.toml"),
+    )
+
+
+def read_predictions(path: Path, labels: list[str] | None = None) -> pd.DataFrame:
+    """Read a predictions table; names stay strings (speaker "03", label "nan").
+
+    Raises:
+        BadResults: not there, no such table, or a label that is not among ``labels``.
+    """
+    text = dict.fromkeys(("utterance", "corpus", "speaker", "fold", "truth", "predicted"), str)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise BadResults(f"Cannot read {path} as a predictions table: {error}") from error
+    if labels is None:
+        labels = [name[2:] for name in table.columns if name.startswith("p_")]
+    try:
+        check_predictions(table, labels)
+    except BadResults as error:
+        raise BadResults(f"{path}: {error}") from error
+    return table
+
+
+def chosen_epochs(history: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``history`` whose weights were kept, one per fold and seed."""
+    return history[history["chosen"].astype(int) == 1]
+
+
+def progress_axis(history: pd.DataFrame) -> str:
+    """Return what folds have in common, ``"epoch"`` or ``"update"``.
+
+    Folds of different size reach the same epoch at different updates, and the other way round;
+    whichever the recipe counts in takes fewer values.
+    """
+    return "epoch" if history["epoch"].nunique() <= history["update"].nunique() else "update"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionGain:
+    """What choosing the epoch on the test set is worth, in accuracy (fractions).
+
+    Attributes:
+        last: mean over jobs of the test accuracy after the last epoch.
+        best: mean over jobs of the highest test accuracy of any epoch.
+        jobs: how many.
+    """
+
+    last: float
+    best: float
+    jobs: int
+
+    @property
+    def gain(self) -> float:
+        return self.best - self.last
+
+
+def selection_gain(history: pd.DataFrame) -> SelectionGain | None:
+    """Compare the best epoch *on test* with the last; None where test was not looked at.
+
+    >>> history = pd.DataFrame({"fold": "a", "seed": 0, "update": [9, 18, 27],
+    ...     "test_wa": [0.5, 0.9, 0.8]})
+    >>> round(selection_gain(history).gain, 3)
+    0.1
+    """
+    if "test_wa" not in history or history["test_wa"].isna().all():
+        return None
+    jobs = history.dropna(subset=["test_wa"]).sort_values("update").groupby(["fold", "seed"])
+    last, best = jobs["test_wa"].last(), jobs["test_wa"].max()
+    return SelectionGain(last=float(last.mean()), best=float(best.mean()), jobs=len(last))
+
+
+def probabilities(result: Result) -> NDArray[np.float64]:
+    """Return the probabilities ``[N, C]`` of the result's N decisions, in label order."""
+    return result.predictions[[f"p_{label}" for label in result.labels]].to_numpy(float)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadResults(f"Cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise BadResults(f"{path} is not a JSON object")
+    return content
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadResults(f"Cannot read {path}: {error}") from error
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        history = pd.read_csv(path, dtype={"fold": str})
+    except (OSError, ValueError) as error:
+        raise BadResults(f"Cannot read {path}: {error}") from error
+    missing = [column for column in HISTORY_COLUMNS if column not in history]
+    if missing:
+        raise BadResults(f"{path} lacks the columns {', '.join(missing)}")
+    return history

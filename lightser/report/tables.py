@@ -1,0 +1,220 @@
+"""Tables of results: their cells, Markdown and CSV."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lightser.errors import BadResults
+from lightser.report.results import Result, interval, protocol_words, published, selection_gain
+
+HONEST = "Honest: the test speakers had no part in training or in choosing the epoch"
+LAX = "As published: the test speakers, or the test set itself, had a part in training"
+
+HEADERS = (
+    "System",
+    "Protocol",
+    "UA [95 %]",
+    "WA",
+    "Macro F1",
+    "UA, fold mean ± std",
+    "Published UA / WA",
+    "Parameters",
+    "Runs",
+)
+NOTES = (
+    "UA (unweighted accuracy, the mean recall of the classes) and WA (accuracy) in per cent, "
+    "pooled over folds, mean over seeds. In brackets: 95 % bootstrap interval over speakers.",
+    "The fold mean is the mean of each fold's own UA, ± its standard deviation; "
+    "papers print one or the other.",
+)
+
+README_BLOCK = re.compile(r"(<!-- results -->).*?(<!-- /results -->)", re.DOTALL)
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Return a fraction in per cent, or a dash where it is unknown.
+
+    >>> percent(0.8034), percent(0.9415, 2), percent(None)
+    ('80.3', '94.15', '–')
+    """
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def ordered(results: Iterable[Result]) -> list[Result]:
+    """Sort by corpus, honest results first, the highest UA first."""
+    return sorted(results, key=lambda r: (r.corpus, not r.is_honest, -r.scores["pooled"]["ua"]))
+
+
+def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
+    """Return (corpus, heading, results) for each group that a table keeps apart."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in ordered(results):
+        heading = HONEST if result.is_honest else LAX
+        groups.setdefault((result.corpus, heading), []).append(result)
+    return [(corpus, heading, group) for (corpus, heading), group in groups.items()]
+
+
+def ua_cell(result: Result) -> str:
+    """Return for example ``80.3 [74.1–85.0]``."""
+    ends = interval(result, "ua")
+    between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
+    return percent(result.scores["pooled"]["ua"]) + between
+
+
+def published_cell(result: Result) -> str:
+    """Return for example ``94.15 / 94.21``, or "" where no paper has this row."""
+    ua, wa = published(result, "ua"), published(result, "wa")
+    return "" if ua is None and wa is None else f"{percent(ua, 2)} / {percent(wa, 2)}"
+
+
+def fold_mean_cell(result: Result) -> str:
+    by_fold = result.scores["fold_mean"]["ua"]
+    return f"{percent(by_fold['mean'])} ± {percent(by_fold['std'])}"
+
+
+def parameters_cell(result: Result) -> str:
+    parameters = result.scores.get("parameters")
+    return f"{parameters:,}" if parameters else "–"
+
+
+def runs_cell(result: Result) -> str:
+    """Return how many jobs stand behind a result, and how many of the planned ones."""
+    if not result.scores.get("complete", True):
+        return f"{result.scores.get('folds_done')} of {result.scores.get('folds_planned')} jobs"
+    folds, seeds = result.predictions["fold"].nunique(), len(result.seeds)
+    return (
+        f"{folds} fold{'s' * (folds != 1)} × {seeds} seed{'s' * (seeds != 1)}"
+        if folds > 1 or seeds > 1
+        else "1"
+    )
+
+
+def protocol_cell(result: Result) -> str:
+    """Return protocol, choice of the epoch, and what must be said beside them."""
+    unsaid = [words for words in result.caveats if words != "selected on test"]
+    chosen = protocol_words(result)
+    if result.scores.get("selected_on") == "test_wa":
+        chosen = f"{result.scores.get('protocol')}, SELECTED ON TEST"
+    return "; ".join([chosen, *unsaid])
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    """Return the texts under :data:`HEADERS`."""
+    pooled = result.scores["pooled"]
+    return (
+        result.title,
+        protocol_cell(result),
+        ua_cell(result),
+        percent(pooled["wa"]),
+        percent(pooled["macro_f1"]),
+        fold_mean_cell(result),
+        published_cell(result),
+        parameters_cell(result),
+        runs_cell(result),
+    )
+
+
+def to_markdown(results: Iterable[Result]) -> str:
+    """Return one Markdown table per corpus and kind of protocol, notes below."""
+    parts = []
+    for corpus, heading, group in grouped(results):
+        name, words = heading.split(":", 1)
+        lines = [f"**{corpus}, {name.lower()}**:{words}", ""]
+        lines.append(f"| {' | '.join(HEADERS)} |")
+        lines.append(f"|{'|'.join(['---'] * 2 + ['---:'] * (len(HEADERS) - 2))}|")
+        for result in group:
+            title, *rest = (_escape(text) for text in cells(result))
+            lines.append(f"| {title} (`{result.name}`) | {' | '.join(rest)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, "\n".join(NOTES)]) + "\n"
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([|\\`*_<])", r"\\\1", text)
+
+
+def to_csv(results: Iterable[Result]) -> str:
+    """Return one row per result, scores as fractions, for a spreadsheet or a program."""
+    rows = [_record(result) for result in ordered(results)]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _record(result: Result) -> dict[str, object]:
+    scores = result.scores
+    ua_ends, wa_ends = interval(result, "ua"), interval(result, "wa")
+    gain = selection_gain(result.history)
+    return {
+        "recipe": result.name,
+        "title": result.title,
+        "system": result.system,
+        "corpus": result.corpus,
+        "protocol": scores.get("protocol", ""),
+        "selected_on": scores.get("selected_on", ""),
+        "honest": int(result.is_honest),
+        "caveats": "; ".join(result.caveats),
+        "ua": _rounded(scores["pooled"]["ua"]),
+        "ua_low": _rounded(ua_ends[0]) if ua_ends else "",
+        "ua_high": _rounded(ua_ends[1]) if ua_ends else "",
+        "wa": _rounded(scores["pooled"]["wa"]),
+        "wa_low": _rounded(wa_ends[0]) if wa_ends else "",
+        "wa_high": _rounded(wa_ends[1]) if wa_ends else "",
+        "macro_f1": _rounded(scores["pooled"]["macro_f1"]),
+        "weighted_f1": _rounded(scores["pooled"]["weighted_f1"]),
+        "ece": _rounded(scores["pooled"]["ece"]),
+        "fold_mean_ua": _rounded(scores["fold_mean"]["ua"]["mean"]),
+        "fold_std_ua": _rounded(scores["fold_mean"]["ua"]["std"]),
+        "selection_gain_wa": _rounded(gain.gain) if gain else "",
+        "published_ua": _rounded(published(result, "ua")),
+        "published_wa": _rounded(published(result, "wa")),
+        "published_source": (scores.get("published") or {}).get("source", ""),
+        "parameters": scores.get("parameters") or "",
+        "seeds": len(result.seeds),
+        "jobs_done": scores.get("folds_done", ""),
+        "jobs_planned": scores.get("folds_planned", ""),
+        "quick": int(bool(scores.get("quick", False))),
+        "utterances": scores["n_utterances"],
+        "speakers": scores["n_speakers"],
+        "commit": scores.get("commit", ""),
+    }
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 6)
+
+
+def put_into_readme(path: Path, results: Sequence[Result]) -> None:
+    """Replace what stands between ``<!-- results -->`` and ``<!-- /results -->``.
+
+    Raises:
+        BadResults: the file cannot be read, or does not have the two comments.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadResults(f"Cannot read {path}: {error.strerror}") from error
+    if not README_BLOCK.search(text):
+        raise BadResults(f"{path} has no place marked <!-- results --> ... <!-- /results -->")
+    table = to_markdown(results)
+    text = README_BLOCK.sub(lambda block: f"{block[1]}\n\n{table}\n{block[2]}", text)
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        BadResults: its folder is not there or cannot be written to.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise BadResults(f"Cannot write {path}: {error.strerror}") from error
