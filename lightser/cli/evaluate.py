@@ -1,0 +1,371 @@
+"""``lightser evaluate``: a trained model on a corpus that it has not heard."""
+
+import difflib
+import json
+import math
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lightser.cli import app
+from lightser.cli.corpus import Options, progress_bar, read_options, spoken_warnings
+from lightser.cli.corpus_folders import corpus_folders
+from lightser.errors import BadCorpus, BadResults, LightserError, MissingExtra, UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lightser.card import Card
+    from lightser.inference import Recognizer
+
+FOLD = "all"
+HEARD = "training score"
+UNHEARD = "other corpus"
+
+
+@app.command(
+    epilog="Example: lightser evaluate default --corpus ravdess=~/corpora/ravdess "
+    "--map calm=neutral --out results/default-on-ravdess"
+)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A name from: lightser models, or a model folder.")],
+    corpus: Annotated[str, typer.Option(metavar="NAME=DIR", help="The corpus and where it is.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Results folder to write: the predictions table and the scores."),
+    ] = None,
+    map: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CORPUS=MODEL,...",
+            help="Labels of the corpus in the model's words, as joy=happiness,calm=neutral; "
+            "surprise= leaves one out.",
+        ),
+    ] = None,
+    option: Options = None,
+    threads: Annotated[int, typer.Option(help="Threads of one prediction.")] = 1,
+) -> None:
+    """Score a trained model on every utterance of a corpus.
+
+    Labels are matched by name. Utterances whose label the model does not know are left out, and
+    counted. Exit code 2 if some could not be read; the others are scored all the same.
+    """
+    try:
+        from lightser.corpora import CORPORA, load_corpus
+        from lightser.training.scores import score_predictions
+    except ImportError as error:
+        raise MissingExtra("Evaluating", "train") from error
+    from lightser.inference import Recognizer
+
+    ((name, folder),) = corpus_folders([corpus]).items()
+    if out is not None:
+        refuse_other_results(out)
+    with spoken_warnings():
+        recognizer = Recognizer.load(model, threads=threads)
+        table = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
+        match = match_labels(table["label"], recognizer.labels, read_map(map))
+        for line in warnings_of(recognizer.card, name, match):
+            print(f"lightser: {line}", file=sys.stderr)
+
+        began = time.monotonic()
+        kept = table[table["label"].isin(list(match.names))]
+        with progress_bar(f"Listening to {name}") as tell:
+            predictions, problems = predict_all(recognizer, kept, match.names, tell)
+    if predictions.empty:
+        raise BadCorpus(f"None of the {len(kept)} utterances could be read: {problems[0]}")
+    labels = recognizer.labels
+    scores = score_predictions(predictions, labels)
+    facts = describe(recognizer.card, name, match, minutes=(time.monotonic() - began) / 60)
+    if out is not None:
+        write_results(out, predictions, facts | scores)
+    print_scores(predictions, labels, facts, scores)
+    for problem in problems:
+        print(f"lightser: {problem}", file=sys.stderr)
+    if problems:
+        print(f"lightser: {len(problems)} utterances are not in the score", file=sys.stderr)
+        raise typer.Exit(2)
+
+
+# --- labels ---
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which labels of a corpus are which of a model.
+
+    Attributes:
+        names: label of the corpus to label of the model.
+        left_out: label of the corpus to how many utterances it has, where the model has none.
+        never_true: labels of the model that the corpus does not have.
+    """
+
+    names: dict[str, str]
+    left_out: dict[str, int]
+    never_true: tuple[str, ...]
+
+
+def read_map(text: str | None) -> dict[str, str]:
+    """Return label of the corpus to label of the model; "" leaves one out.
+
+    >>> read_map("joy=happiness,surprise=")
+    {'joy': 'happiness', 'surprise': ''}
+    """
+    pairs = {}
+    for part in text.split(",") if text else []:
+        ours, equals, theirs = (word.strip() for word in part.partition("="))
+        if not equals or not ours:
+            raise LightserError(
+                f"--map takes CORPUS=MODEL,..., such as joy=happiness, not '{part}'"
+            )
+        pairs[ours] = theirs
+    return pairs
+
+
+def match_labels(
+    found: "Sequence[str] | pd.Series[str]", known: Sequence[str], mapped: Mapping[str, str]
+) -> Match:
+    """Match the labels of a corpus with those of a model, by ``mapped`` and else by name.
+
+    Args:
+        found: the label of each utterance.
+        known: the model's labels.
+        mapped: from :func:`read_map`.
+
+    Raises:
+        UnknownName: ``mapped`` has a label that corpus or model does not.
+        BadCorpus: a label that the model does not have by this name, but perhaps by another; or
+            no label in common.
+
+    >>> match_labels(["joy", "calm", "fear"], ["fear", "happiness"], {"joy": "happiness"}).names
+    {'fear': 'fear', 'joy': 'happiness'}
+    """
+    counts = Counter(str(label) for label in found)
+    for ours, theirs in mapped.items():
+        if ours not in counts:
+            raise UnknownName("label of the corpus", ours, counts)
+        if theirs and theirs not in known:
+            raise UnknownName("label of the model", theirs, known)
+    names = {label: mapped.get(label, label) for label in sorted(counts)}
+    names = {label: name for label, name in names.items() if name in known}
+    left_out = {label: counts[label] for label in sorted(counts) if label not in names}
+    for label in left_out:
+        like = alike(label, known)
+        if like and label not in mapped:
+            raise BadCorpus(
+                f"The corpus has '{label}', the model '{like}'. Say whether they are the same with "
+                f"--map {label}={like}, or leave '{label}' out with --map {label}="
+            )
+    if not names:
+        raise BadCorpus(
+            f"The corpus has {', '.join(sorted(counts))}; the model tells {', '.join(known)}: "
+            "none in common. Say which are the same with --map joy=happiness,..."
+        )
+    never_true = tuple(label for label in known if label not in names.values())
+    return Match(names, left_out, never_true)
+
+
+def alike(label: str, known: Sequence[str]) -> str | None:
+    """Return the known label that ``label`` may be another spelling of.
+
+    >>> alike("hap", ["happiness", "anger"]), alike("angry", ["happiness", "anger"])
+    ('happiness', 'anger')
+    >>> alike("surprise", ["happiness", "anger"])
+    """
+    for name in known:
+        if label.lower()[:3] == name.lower()[:3]:
+            return name
+    close = difflib.get_close_matches(label.lower(), known, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
+def warnings_of(card: "Card", corpus: str, match: Match) -> list[str]:
+    """Return what must be said before anybody reads the scores."""
+    lines = []
+    if has_heard(card, corpus):
+        lines.append(
+            f"WARNING: {card.name} was trained on {corpus}. This is a training score, not a test; "
+            "its card quotes a score on unheard voices: lightser models " + card.name
+        )
+    if match.left_out:
+        counted = ", ".join(f"{label} ({n})" for label, n in match.left_out.items())
+        lines.append(
+            f"{sum(match.left_out.values())} utterances are left out, whose label {card.name} "
+            f"does not know: {counted}"
+        )
+    if match.never_true:
+        lines.append(
+            f"{corpus} has no {' and no '.join(match.never_true)}; answers of that kind are wrong"
+        )
+    return lines
+
+
+def has_heard(card: "Card", corpus: str) -> bool:
+    return corpus in {trained.corpus for trained in card.trained_on}
+
+
+# --- predictions ---
+
+
+def predict_all(
+    recognizer: "Recognizer",
+    table: "pd.DataFrame",
+    names: Mapping[str, str],
+    tell: Callable[[int, int], None],
+) -> "tuple[pd.DataFrame, list[LightserError]]":
+    """Return the predictions table of an utterance table, and why some rows are not in it."""
+    import pandas as pd
+
+    rows, problems = [], []
+    for i, row in enumerate(table.to_dict("records")):
+        tell(i, len(table))
+        try:
+            probabilities = hear(recognizer, row)
+        except LightserError as error:
+            problems.append(error)
+            continue
+        rows.append(
+            {
+                "utterance": row["utterance"],
+                "corpus": row["corpus"],
+                "speaker": row["speaker"],
+                "fold": FOLD,
+                "seed": recognizer.card.seed,
+                "truth": names[str(row["label"])],
+                "predicted": max(probabilities, key=lambda label: probabilities[label]),
+                **{f"p_{label}": round(p, 6) for label, p in probabilities.items()},
+            }
+        )
+    return pd.DataFrame(rows), problems
+
+
+def hear(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> dict[str, float]:
+    """Return the probabilities of one row of an utterance table: a file, or a part of it."""
+    from lightser.audio.files import read_audio
+
+    start, end = (None if math.isnan(row[edge]) else float(row[edge]) for edge in ("start", "end"))
+    if start is None and end is None:
+        return recognizer.predict(row["file"]).probabilities
+    rate = recognizer.card.sample_rate
+    samples = read_audio(row["file"], rate, start=start, end=end)
+    return recognizer.predict(samples, rate).probabilities
+
+
+# --- what is written and printed ---
+
+
+def describe(card: "Card", corpus: str, match: Match, *, minutes: float) -> dict[str, Any]:
+    """Return what ``scores.json`` says beside the scores, as after training."""
+    import lightser
+
+    trained = ", ".join(part.corpus for part in card.trained_on)
+    if heard := has_heard(card, corpus):
+        note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
+    else:
+        note = f"Trained on {trained}, tested on all of {corpus}; nothing was adapted to it."
+    if match.left_out:
+        note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
+    return {
+        "recipe": f"{card.name} on {corpus}",
+        "title": f"{card.name} on {corpus}",
+        "system": card.system,
+        "model": card.name,
+        "commit": card.commit,
+        "seeds": [card.seed],
+        "quick": False,
+        "complete": True,
+        "folds_done": 1,
+        "folds_planned": 1,
+        "protocol": HEARD if heard else UNHEARD,
+        "protocol_note": note,
+        "selected_on": "",
+        "speaker_independent": not heard,
+        "transductive": False,
+        "corpus": corpus,
+        "labels": list(card.labels),
+        "label_map": match.names,
+        "left_out": match.left_out,
+        "parameters": card.parameters,
+        "published": None,
+        "machine": f"{platform.machine()}, cpu",
+        "versions": {"lightser": lightser.__version__},
+        "minutes": round(minutes, 2),
+    }
+
+
+def refuse_other_results(out: Path) -> None:
+    """Never write over the results of a training run."""
+    path = out / "scores.json"
+    if not path.is_file():
+        return
+    try:
+        protocol = json.loads(path.read_text(encoding="utf-8")).get("protocol")
+    except (OSError, ValueError, AttributeError):
+        protocol = None
+    if protocol not in (HEARD, UNHEARD):
+        raise BadResults(f"{out} holds results of another kind; give another --out")
+
+
+def write_results(out: Path, predictions: "pd.DataFrame", scores: Mapping[str, Any]) -> None:
+    """Write the results folder; ``scores.json`` comes last, and makes it one."""
+    from lightser.report.tables import write_text
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadResults(f"Cannot make the folder {out}: {error.strerror}") from error
+    write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+
+
+def print_scores(
+    predictions: "pd.DataFrame",
+    labels: Sequence[str],
+    facts: Mapping[str, Any],
+    scores: Mapping[str, Any],
+) -> None:
+    """Print the scores with their intervals, and the confusion matrix."""
+    pooled, speakers = scores["pooled"], scores["interval_speakers"]
+    print(f"{facts['title']}: {scores['n_utterances']} utterances")
+    print(f"{facts['protocol']}. {facts['protocol_note']}\n")
+    over = f"over {scores['n_speakers']} speakers"
+    for name, key in (("UA", "ua"), ("WA", "wa"), ("macro F1", "macro_f1")):
+        line = f"{name:<9}{100 * pooled[key]:5.1f}"
+        if speakers and key in speakers:
+            low, high = speakers[key]
+            line += f"  [{100 * low:.1f}–{100 * high:.1f}] {over}"
+        print(line)
+    if not speakers:
+        print("No interval over speakers: there is one only, or some are unknown.")
+    print()
+    for line in confusion_lines(predictions, labels):
+        print(line)
+
+
+def confusion_lines(predictions: "pd.DataFrame", labels: Sequence[str]) -> list[str]:
+    """Return the confusion matrix as text: counts, rows are the truth; the recall at the end."""
+    from lightser import metrics
+
+    matrix = metrics.confusion(
+        metrics.class_indices(predictions["truth"], labels),
+        metrics.class_indices(predictions["predicted"], labels),
+        len(labels),
+    )
+    first = max(len(label) for label in [*labels, "truth"])
+    widths = [max(len(label), 4) for label in labels]
+    head = "  ".join(f"{label:>{width}}" for label, width in zip(labels, widths, strict=True))
+    lines = [f"{'truth':<{first}}  {head}  recall"]
+    for label, row, recall in zip(labels, matrix, metrics.recalls(matrix), strict=True):
+        if not row.sum():
+            continue
+        counts = "  ".join(
+            f"{count or '·':>{width}}" for count, width in zip(row, widths, strict=True)
+        )
+        lines.append(f"{label:<{first}}  {counts}  {100 * recall:6.1f}")
+    return lines
