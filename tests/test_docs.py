@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "lightser" / "samples").glob("*.md")),
 ]
+# What a base install does not bring.
+EXTRAS = ["torch", "pandas", "matplotlib", "onnx", "onnxscript", "safetensors", "sklearn", "tomli"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
 generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
@@ -88,6 +91,23 @@ def test_every_command_helps_with_an_example_that_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_without_the_extras_a_command_ends_in_words(name: str, tmp_path: Path) -> None:
+    (words,) = calls(generate["examples_of"](COMMANDS[name])[0])
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({EXTRAS!r}))  # as if they were not installed\n"
+        f"sys.argv = ['lightser', *{words!r}]\n"
+        "from lightser.cli import main\n"
+        "main()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "Traceback" not in run.stderr, run.stderr.splitlines()[-1]
+    assert run.returncode in (0, 2)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_is_in_the_guide(name: str) -> None:
     written = [page for page in PAGES if name_of(page) != "docs/commands.md"]
     assert any(f"lightser {name}" in page.read_text(encoding="utf-8") for page in written)
@@ -139,6 +159,15 @@ def test_recipes_of_a_page_can_be_read(page: Path) -> None:
         recipe = read_recipe(base, changes)
         assert recipe.corpus.name in CORPORA
         assert recipe.protocol.name in PROTOCOLS
+
+
+def test_every_extra_that_an_error_names_exists() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = set(pyproject["project"]["optional-dependencies"])
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lightser").rglob("*.py"))
+    named = set(re.findall(r"MissingExtra\([^()]*\"(\w+)\"\s*\)", code))
+    assert "train" in named
+    assert named <= extras
 
 
 def test_generated_parts_are_up_to_date() -> None:
