@@ -40,7 +40,10 @@ def save_checkpoint(
         tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
     name = f"{facts['update']}.safetensors"
     unfinished = folder / f"{name}.tmp"
-    save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, unfinished)  # fmt: skip
+    # safetensors wants tensors that are whole and share nothing
+    save_file(
+        {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}, unfinished
+    )
     os.replace(unfinished, folder / name)
     unfinished = folder / "checkpoint.json.tmp"
     unfinished.write_text(json.dumps({**facts, "tensors": name}), encoding="utf-8")

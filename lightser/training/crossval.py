@@ -251,7 +251,7 @@ def to_toml(facts: dict[str, Any], prefix: str = "") -> str:
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_value(item) for item in value)}]"
-    if isinstance(value, str) or isinstance(value, bool):
+    if isinstance(value, (str, bool)):
         return json.dumps(value, ensure_ascii=False)  # the same in TOML
     return repr(value)
 

@@ -1,4 +1,4 @@
-"""Engines run jobs: here, side by side in processes of one thread each.
+"""Engines run jobs: side by side in processes of one thread each, or one after another.
 
 All engines give the same numbers for the same job; an engine only decides where and when.
 """
@@ -67,4 +67,13 @@ def _state(job: Job) -> dict[str, Any] | None:
     return state
 
 
+def serial(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
+    """Run jobs one after another in this process: for debugging, and to check the others against."""
+    for job in jobs:
+        run_job(job)
+        progress({job.name: _state(job) or {}})
+        yield job
+
+
 ENGINES["local"] = local
+ENGINES["serial"] = serial

@@ -104,6 +104,7 @@ def run_job(job: Job) -> Path:
         progress=report,
     )
     write_history(job, history)
+    system.save(job.folder / "weights.safetensors")
     if parts["test"] is not None:
         write_predictions(job, parts["test"], predict(system, parts["test"], job.device))
     return job.folder
@@ -197,7 +198,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def tensorboard_writer(job: Job) -> Callable[[Point], None]:
-    """Return a function that writes each evaluation for TensorBoard, under ``<job>/tensorboard``."""
+    """Return a function that writes evaluations for TensorBoard, under ``<job>/tensorboard``."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(job.folder / "tensorboard"))  # type: ignore[no-untyped-call]

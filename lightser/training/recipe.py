@@ -24,6 +24,7 @@ else:
     import tomli as tomllib
 
 PACKAGE = Path(__file__).parent.parent
+BASE = "base.toml"  # to be extended, not to be run
 SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "one_cycle", "light_sernet")
@@ -210,13 +211,31 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     root = recipe_folder()
-    known = {p.relative_to(root).with_suffix("").as_posix(): p for p in root.rglob("*.toml")}
+    known = {
+        p.relative_to(root).with_suffix("").as_posix(): p
+        for p in root.rglob("*.toml")
+        if p.name != BASE
+    }
     key = path.as_posix().removesuffix(".toml").removeprefix("recipes/")
     if key in known:
         return known[key]
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     raise BadRecipe(f"No recipe '{name}'{hint} The recipes are in {root}")
+
+
+def find_recipes(names: list[str]) -> list[Path]:
+    """Return the files of recipes and of folders of recipes, each once, in the order of names.
+
+    Raises:
+        BadRecipe: a name that is neither.
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        folder = recipe_folder() / name.removeprefix("recipes/")
+        paths = sorted(folder.rglob("*.toml")) if folder.is_dir() else [find_recipe(name)]
+        found |= {path.resolve(): None for path in paths if path.name != BASE}
+    return list(found)
 
 
 def recipe_name(path: Path) -> str:

@@ -1,0 +1,68 @@
+"""``lightser train``: a recipe on all of a corpus, to a model folder that can be listened with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lightser.cli import app
+from lightser.cli.corpus_folders import HELP as CORPUS_HELP
+from lightser.cli.corpus_folders import corpus_folders
+from lightser.errors import BadCorpus, MissingExtra
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    corpus: Annotated[list[str], typer.Option(help=CORPUS_HELP)] = [],  # noqa: B006
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results of the same recipe under cross-validation: its scores go on the card "
+            "and its predictions calibrate the model. By default results/RECIPE."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model; by default its folder's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and chance.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train a recipe on a whole corpus, and write a model folder.
+
+    A model that has heard everybody has no test score; its card quotes the recipe's score under
+    cross-validation, from `lightser reproduce`.
+
+    Example: lightser train honest/emodb-light_sernet --corpus emodb=~/corpora/emodb --out my_model
+    """
+    try:
+        from lightser.corpora import load_corpus
+        from lightser.export.folder import write_trained_model
+        from lightser.training.crossval import make_plan
+        from lightser.training.final import train_final
+        from lightser.training.recipe import find_recipe, read_recipe, recipe_name
+    except ImportError as error:
+        raise MissingExtra("Training", "train") from error
+
+    from lightser.cli.watch import Watch
+
+    path = find_recipe(recipe)
+    facts = read_recipe(path)
+    folders = corpus_folders(corpus)
+    if facts.corpus.name not in folders:
+        needed = facts.corpus.name
+        raise BadCorpus(f"{recipe} trains on {needed}: say where it is with --corpus {needed}=DIR")
+    table = load_corpus(facts.corpus.name, folders[facts.corpus.name], **facts.corpus.options)
+    work = out.with_name(f"{out.name}.training")
+    plan = make_plan(facts, table, name=recipe_name(path), out=work, device=device)
+    scored = results or Path("results") / plan.name
+    with Watch(1) as watch:
+        system = train_final(plan, seed=seed, progress=watch.running)
+    written = write_trained_model(
+        system,
+        plan,
+        out,
+        name=name or out.name,
+        seed=seed,
+        results=scored if (scored / "scores.json").is_file() else None,
+    )
+    typer.echo(written)

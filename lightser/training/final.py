@@ -1,0 +1,100 @@
+"""The model that ships: a recipe trained on all speakers of a corpus, calibrated on held-out ones.
+
+Its honest score is not its own (nobody is left to test it on) but that of the same recipe under
+cross-validation, whose predictions also give the temperature of its softmax.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from lightser.corpora.splits import Fold
+from lightser.errors import BadRecipe
+from lightser.training.crossval import Plan
+from lightser.training.engines import ENGINES, Progress
+from lightser.training.system import System
+
+
+def train_final(plan: Plan, *, seed: int, progress: Progress = lambda states: None) -> System:
+    """Train on every utterance for the recipe's full length, and return the system.
+
+    Raises:
+        BadRecipe: the recipe chooses its epoch, so that somebody would have to be left out.
+    """
+    if plan.select != "last":
+        raise BadRecipe(
+            f"{plan.name} chooses its epoch on {plan.select}, which takes data away from a model "
+            'that is to learn from all of it; give the recipe protocol.select = "last"'
+        )
+    fold = Fold(name="all", train=tuple(plan.table["utterance"]), valid=(), test=())
+    folder = plan.out / "jobs" / f"all-seed{seed}"
+    job = replace(plan.jobs[0], fold=fold, seed=seed, folder=folder)
+    weights = folder / "weights.safetensors"
+    if not weights.is_file():
+        for _ in ENGINES["local"]([job], 1, progress):
+            pass
+    return System.load(weights)
+
+
+def calibrate(system: System, results: Path) -> float:
+    """Set the system's temperature from held-out predictions of the same recipe, and return it.
+
+    The temperature is the one with the smallest negative log-likelihood (Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017).
+    """
+    facts = json.loads((results / "scores.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(results / "predictions.csv")
+    columns = [f"p_{label}" for label in facts["labels"]]
+    index = {label: i for i, label in enumerate(facts["labels"])}
+    temperature = best_temperature(
+        table[columns].to_numpy(dtype=np.float64), table["truth"].map(index).to_numpy()
+    )
+    system.temperature.fill_(temperature)
+    return temperature
+
+
+def best_temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Return the temperature that makes ``[N, C]`` probabilities most likely for ``[N]`` truths.
+
+    >>> sure = np.array([[0.9, 0.1]] * 10)  # right in six of ten cases
+    >>> p = sure ** (1 / best_temperature(sure, np.array([0] * 6 + [1] * 4)))
+    >>> (p / p.sum(axis=1, keepdims=True))[0].round(2).tolist()
+    [0.6, 0.4]
+    """
+    logits = torch.from_numpy(np.log(probabilities.clip(1e-6)))
+    labels = torch.tensor(truth, dtype=torch.int64)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(logits / log_temperature.exp(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return float(log_temperature.detach().exp())
+
+
+def scores_for_card(results: Path) -> dict[str, Any]:
+    """Return the entry of a card's ``scores`` for a results folder."""
+    facts = json.loads((results / "scores.json").read_text(encoding="utf-8"))
+    return {
+        "corpus": facts["corpus"],
+        "protocol": facts["protocol"],
+        "protocol_note": facts["protocol_note"],
+        "selected_on": facts["selected_on"],
+        **{name: round(facts["pooled"][name], 4) for name in ("ua", "wa", "macro_f1")},
+        "ua_interval": [round(end, 4) for end in facts["interval_speakers"]["ua"]],
+        "interval": "speakers",
+        "seeds": facts["seeds"],
+        "recipe": facts["recipe"],
+        "commit": facts["commit"],
+        "n_utterances": facts["n_utterances"],
+    }

@@ -1,0 +1,328 @@
+"""Training: the order of a run, its schedules, and that stopping, resuming and running side by side
+change nothing."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_corpus import tiny_corpus
+
+from lightser.corpora.splits import Fold
+from lightser.errors import BadRecipe
+from lightser.training.batches import Clips, cut_windows, draw_batch, plan_updates
+from lightser.training.crossval import collect, make_plan, missing_jobs, run
+from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
+from lightser.training.jobs import prepare, run_job
+from lightser.training.loop import learning_rate, make_optimizer, update_average
+from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice, Recipe
+
+HERE = Path(__file__).parent
+
+
+def recipe(**changes) -> Recipe:
+    made = Recipe(
+        title="tiny",
+        system="light_sernet",
+        corpus=Choice(name="emodb"),
+        frontend=Choice(name="light_sernet", options={"window_s": 0.7}),
+        model=Choice(name="light_sernet", options={"momentum": 0.1}),
+        optim=Optim(epochs=3, batch_size=4, learning_rate=1e-3),
+        protocol=ProtocolChoice(name="loso"),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("LIGHTSER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def predictions(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "predictions.csv")
+
+
+# --- the order of a run ---
+
+
+def test_an_epoch_sees_each_clip_once_and_the_stream_is_never_cut():
+    plan = plan_updates(10, Optim(epochs=10, batch_size=3), np.random.default_rng(0))
+    assert plan.shape == (30, 3)  # ⌊10 / 3⌋ updates an epoch, as published
+    stream = plan.ravel()
+    for start in range(0, len(stream), 10):
+        assert sorted(stream[start : start + 10]) == list(range(10))
+
+
+def test_a_shuffle_buffer_repeats_clips_before_others_are_seen():
+    optim = Optim(updates=20, batch_size=10, shuffle_buffer=500)
+    stream = plan_updates(50, optim, np.random.default_rng(0)).ravel()
+    assert len(set(stream[:50])) < 50
+    assert set(np.bincount(stream, minlength=50)) <= set(range(12))
+
+
+def test_light_sernet_drops_twelve_times_from_epoch_60_to_280():
+    optim = Optim(epochs=300, learning_rate=1e-4, schedule="light_sernet")
+    rates = [learning_rate(epoch * 13, 3900, 13, optim) for epoch in range(300)]
+    drops = [epoch for epoch in range(1, 300) if rates[epoch] < rates[epoch - 1]]
+    assert drops == list(range(60, 281, 20))
+    assert rates[-1] == pytest.approx(1.65e-5, rel=2e-3)
+
+
+def test_one_cycle_rises_for_a_tenth_and_falls_to_nothing():
+    optim = Optim(epochs=10, learning_rate=1.0, schedule="one_cycle")
+    rates = [learning_rate(update, 100, 10, optim) for update in range(100)]
+    assert np.argmax(rates) in (9, 10)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 1e-3
+
+
+def test_decay_pulls_at_kernels_alone():
+    job = make_plan(recipe(), tiny_corpus(), name="t", out=Path("unused")).jobs[0]
+    system, _, _ = prepare(job)
+    kernels, others = make_optimizer(system, Optim(epochs=1, weight_decay=0.1)).param_groups
+    assert kernels["weight_decay"] == 0.1 and all(p.ndim > 1 for p in kernels["params"])
+    assert others["weight_decay"] == 0 and all(p.ndim <= 1 for p in others["params"])
+    average = {name: t.clone() for name, t in system.state_dict().items()}
+    with torch.no_grad():
+        system.network.classifier.weight.add_(1.0)
+    update_average(average, system, 0.9, update=10_000)
+    moved = average["network.classifier.weight"] - system.network.classifier.weight
+    torch.testing.assert_close(moved, torch.full_like(moved, -0.9))
+
+
+# --- what a batch holds ---
+
+
+def clips_of(*lengths: int) -> Clips:
+    variants = tuple((torch.full((n, 3), float(i + 1)),) for i, n in enumerate(lengths))
+    labels = torch.arange(len(lengths))
+    return Clips(tuple(map(str, lengths)), labels, torch.ones(len(lengths)), variants)
+
+
+def test_shorter_clips_are_padded_and_their_lengths_told():
+    batch = draw_batch(clips_of(5, 2), np.array([0, 1]), Augment(), None, np.random.default_rng(0))
+    assert batch.features.shape == (2, 5, 3)
+    assert batch.lengths is not None and batch.lengths.tolist() == [5, 2]
+    assert (batch.features[1, 2:] == 0).all()
+
+
+def test_a_placed_clip_is_whole_and_stands_anywhere():
+    clips = clips_of(4)
+    starts = set()
+    for seed in range(50):
+        batch = draw_batch(
+            clips, np.array([0]), Augment(place=True), 6, np.random.default_rng(seed)
+        )
+        frames = batch.features[0, :, 0].nonzero().ravel().tolist()
+        assert frames == list(range(frames[0], frames[0] + 4))
+        starts.add(frames[0])
+    assert starts == {0, 1, 2}
+
+
+def test_mixup_never_gives_the_partner_the_larger_share():
+    batch = draw_batch(
+        clips_of(2, 2, 2), np.arange(3), Augment(mixup=0.4), None, np.random.default_rng(1)
+    )
+    assert batch.share is not None and batch.partner is not None
+    assert ((batch.share >= 0.5) & (batch.share <= 1)).all()
+    assert sorted(batch.partner.tolist()) == [0, 1, 2]
+
+
+def test_masks_replace_a_run_of_rows():
+    clips = Clips(
+        ("a",), torch.zeros(1, dtype=torch.int64), torch.ones(1), ((torch.randn(30, 8),),)
+    )
+    augment = Augment(time_masks=1, time_mask_frames=5)
+    batch = draw_batch(clips, np.array([0]), augment, None, np.random.default_rng(3))
+    changed = (batch.features[0] != clips.variants[0][0]).all(dim=1).nonzero().ravel()
+    assert 1 <= len(changed) <= 5
+    assert changed.tolist() == list(range(changed[0], changed[-1] + 1))
+
+
+@pytest.mark.parametrize("length", [1, 9, 10, 11, 25, 30])
+def test_windows_cover_a_clip(length):
+    samples = np.arange(1, length + 1, dtype=np.float32)
+    windows = cut_windows(samples, size=10, shortest=10)
+    assert {len(window) for window in windows} == {10}
+    assert set(np.concatenate(windows)) - {0.0} == set(samples)
+
+
+# --- runs ---
+
+
+def test_a_run_writes_a_row_for_each_utterance_and_speaks_of_its_protocol(tmp_path):
+    table = tiny_corpus()
+    plan = make_plan(recipe(), table, name="t", out=tmp_path / "r")
+    scores = run(plan, engine="serial")
+    rows = predictions(tmp_path / "r")
+    assert sorted(rows["utterance"]) == sorted(table["utterance"])
+    assert rows[[c for c in rows if c.startswith("p_")]].sum(axis=1).round(4).eq(1).all()
+    assert scores["complete"] and scores["protocol"] == "loso" and scores["speaker_independent"]
+    history = pd.read_csv(tmp_path / "r" / "history.csv")
+    assert history["test_ua"].isna().all(), "an honest protocol never looks at the test part"
+    assert (history.groupby("fold")["chosen"].sum() == 1).all()
+    assert not (tmp_path / "r" / "jobs").exists()
+    assert missing_jobs(plan) == []
+
+
+def test_side_by_side_is_equal_to_one_after_another(tmp_path):
+    table = tiny_corpus()
+    for folder, engine in (("one", "serial"), ("two", "local")):
+        plan = make_plan(recipe(), table, name="t", out=tmp_path / folder)
+        run(plan, engine=engine, workers=2)
+    pd.testing.assert_frame_equal(predictions(tmp_path / "one"), predictions(tmp_path / "two"))
+
+
+def test_the_published_protocol_selects_on_test_and_says_so(tmp_path):
+    protocol = ProtocolChoice(name="light_sernet", options={"holdouts": 2})
+    plan = make_plan(recipe(protocol=protocol), tiny_corpus(), name="t", out=tmp_path / "r")
+    scores = run(plan, engine="serial")
+    assert scores["selected_on"] == "test_wa" and "selected on test" in scores["protocol_note"]
+    history = pd.read_csv(tmp_path / "r" / "history.csv")
+    for _, fold in history.groupby("fold"):
+        assert fold.loc[fold["chosen"] == 1, "test_wa"].item() == fold["test_wa"].max()
+        assert fold["chosen"].to_numpy().argmax() == fold["test_wa"].to_numpy().argmax(), "first"
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_training import killable_plan
+from lightser.training import loop
+from lightser.training.jobs import run_job
+loop.CHECKPOINT_EVERY_S = 0.0
+run_job(killable_plan(Path({out!r})).jobs[0])
+"""
+
+
+def killable_plan(out: Path):
+    augment = Augment(time_masks=1, time_mask_frames=9, mixup=0.3)
+    optim = Optim(epochs=40, batch_size=4, learning_rate=1e-3, average=0.9, schedule="one_cycle")
+    return make_plan(recipe(optim=optim, augment=augment), tiny_corpus(), name="t", out=out)
+
+
+def test_a_run_that_was_killed_resumes_to_the_same_result(tmp_path):
+    whole = killable_plan(tmp_path / "whole")
+    run_job(whole.jobs[0])
+    killed = killable_plan(tmp_path / "killed")
+    folder = killed.jobs[0].folder
+    command = [sys.executable, "-c", SCRIPT.format(here=str(HERE), out=str(tmp_path / "killed"))]
+    checkpoint = folder / "checkpoint" / "checkpoint.json"
+    for _ in range(2):  # killed twice, each time somewhere in an epoch
+        process = subprocess.Popen(command)
+        before = checkpoint.read_text() if checkpoint.exists() else ""
+        while not checkpoint.exists() or checkpoint.read_text() == before:
+            assert process.poll() is None, "it finished before it could be killed"
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / "predictions.csv").exists()
+        assert json.loads(checkpoint.read_text())["update"] > 0
+    run_job(killed.jobs[0])
+    for file in ("predictions.csv", "history.csv"):
+        ours = (folder / file).read_text()
+        assert ours == (whole.jobs[0].folder / file).read_text()
+
+
+def test_a_run_goes_on_with_the_folds_that_are_missing(tmp_path):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
+    run_job(plan.jobs[1])
+    assert [job.name for job in missing_jobs(plan)] == [plan.jobs[0].name, plan.jobs[2].name]
+    partial = collect(plan)
+    assert not partial["complete"] and partial["folds_done"] == 1
+    ran = []
+    scores = run(plan, engine="serial", done=lambda job, _: ran.append(job.name))
+    assert ran == [plan.jobs[0].name, plan.jobs[2].name] and scores["complete"]
+
+
+def test_results_of_another_recipe_are_not_mixed_in(tmp_path):
+    run(make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
+    other = recipe(optim=Optim(epochs=4, batch_size=4))
+    with pytest.raises(BadRecipe, match="another version of this recipe"):
+        run(make_plan(other, tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
+
+
+def test_choosing_an_epoch_without_validation_speakers_is_refused(tmp_path):
+    protocol = ProtocolChoice(name="loso", options={"valid_speakers": 0})
+    with pytest.raises(BadRecipe, match='select = "last"'):
+        make_plan(recipe(protocol=protocol), tiny_corpus(), name="t", out=tmp_path)
+
+
+def test_standardisation_and_class_weights_come_from_the_training_part(tmp_path):
+    table = tiny_corpus()
+    changed = recipe(standardize=True, loss=Loss(name="cross_entropy", class_weights=True))
+    plan = make_plan(changed, table, name="t", out=tmp_path)
+    job = plan.jobs[0]
+    system, train, _ = prepare(job)
+    frames = torch.cat([clip[0] for clip in train.variants]).double()
+    torch.testing.assert_close(system.standardize.mean, frames.mean(0).float())
+    other = Fold(job.fold.name, job.fold.train, job.fold.valid, test=())
+    again, _, _ = prepare(dataclasses.replace(job, fold=other))
+    torch.testing.assert_close(system.standardize.std, again.standardize.std)
+
+
+def test_zhong_trains_on_clips_of_different_length_and_learns(tmp_path):
+    table = tiny_corpus()
+    table.loc[::2, "end"] -= 0.2
+    protocol = ProtocolChoice(name="loso", options={"valid_speakers": 0}, select="last")
+    zhong = recipe(
+        system="zhong2020",
+        frontend=Choice(name="zhong2020"),
+        model=Choice(name="zhong2020", options={"n_blocks": 2}),
+        standardize=True,
+        loss=Loss(name="focal_by_agreement", class_weights=True),
+        optim=Optim(updates=25, batch_size=8, learning_rate=1e-3, clip_norm=5.0, shuffle_buffer=50),
+        protocol=protocol,
+    )
+    plan = make_plan(zhong, table, name="t", out=tmp_path / "r")
+    run_job(plan.jobs[0])
+    rows = pd.read_csv(plan.jobs[0].folder / "predictions.csv")
+    # stretches of one recording, dealt to two sides: anything that learns tells them apart
+    assert (rows["truth"] == rows["predicted"]).mean() > 0.8
+
+
+# --- the model that ships ---
+
+
+def test_a_final_model_has_heard_everybody_and_is_calibrated_on_held_out_predictions(tmp_path):
+    protocol = ProtocolChoice(name="loso", options={"valid_speakers": 0}, select="last")
+    plan = make_plan(recipe(protocol=protocol), tiny_corpus(), name="t", out=tmp_path / "r")
+    run(plan, engine="serial")
+    system = train_final(dataclasses.replace(plan, out=tmp_path / "final"), seed=0)
+    before = predictions(tmp_path / "r")
+    temperature = calibrate(system, tmp_path / "r")
+    assert float(system.temperature) == pytest.approx(temperature)
+    columns = [c for c in before if c.startswith("p_")]
+    truth = before["truth"].map({c[2:]: i for i, c in enumerate(columns)}).to_numpy()
+    p = before[columns].to_numpy().clip(1e-6) ** (1 / temperature)
+    p /= p.sum(axis=1, keepdims=True)
+    raw = before[columns].to_numpy().clip(1e-6)
+    rows = np.arange(len(truth))
+    assert -np.log(p[rows, truth]).mean() <= -np.log(raw[rows, truth]).mean() + 1e-9
+    card = scores_for_card(tmp_path / "r")
+    assert card["protocol"] == "loso" and card["n_utterances"] == len(before)
+
+
+def test_a_recipe_that_selects_cannot_make_the_final_model(tmp_path):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path)
+    with pytest.raises(BadRecipe, match="takes data away"):
+        train_final(plan, seed=0)
+
+
+def test_temperature_undoes_a_known_sharpening():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 5)) * 2
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array([rng.choice(5, p=row) for row in p])
+    sharp = p**3 / (p**3).sum(axis=1, keepdims=True)
+    assert best_temperature(sharp, truth) == pytest.approx(3, rel=0.1)
