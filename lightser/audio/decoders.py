@@ -65,6 +65,13 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[Decoder]:
             yield decoder
 
 
+class _Nameless:
+    """A file without its name, whose extension ``.raw`` soundfile would believe."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
 class _Libsndfile:
     is_cut = False
 
@@ -116,7 +123,7 @@ def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder
         file = mp3.view(file)
     file.seek(0)
     try:
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(_Nameless(file))
     except soundfile.SoundFileError as error:
         if is_cut:
             raise BadAudio(
@@ -140,10 +147,13 @@ def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder
                     f"{name}: its recorder did not finish it, the header declares no sound though "
                     f"{extent.present} bytes follow; mend it, e.g. ffmpeg -i {name} mended.wav"
                 )
-            if sound.subtype != "MPEG_LAYER_III":  # whose frames libsndfile guesses
+            if sound.subtype == "MPEG_LAYER_III":  # whose frames libsndfile guesses
+                decoder.declared = None
+                decoder.is_cut = extent.declared > extent.present
+            else:
                 decoder.frames = sound.frames
-            if extent.declared > extent.present > 0:
-                decoder.declared = round(sound.frames * extent.declared / extent.present)
+                if extent.declared > extent.present > 0:
+                    decoder.declared = round(sound.frames * extent.declared / extent.present)
         elif mp3:
             decoder.frames = max(sound.frames - mp3.missing_samples, 0)
             decoder.is_cut = mp3.is_cut
