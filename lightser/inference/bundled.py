@@ -19,7 +19,9 @@ def bundled_models() -> dict[str, Path]:
     """Return the folders of the bundled models by name, in alphabetical order."""
     if not WEIGHTS.is_dir():
         return {}
-    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob(f"*/{CARD}"))}
+    folders = [path.parent for path in sorted(WEIGHTS.glob(f"*/{CARD}"))]
+    # A folder that is being written has a name with a dot in front.
+    return {folder.name: folder for folder in folders if not folder.name.startswith(".")}
 
 
 def default_model() -> str:

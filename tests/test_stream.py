@@ -1,0 +1,277 @@
+"""The stream: how audio is chunked is no matter, and it hears what the file says."""
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, plain_answer, write_model
+
+from lightser import Recognizer, Segment, Stream
+from lightser.audio.files import read_audio, resample
+from lightser.audio.resampler import Resampler
+from lightser.errors import BadAudio, LightserError
+from lightser.inference.sources import to_mono
+
+SPEECH = np.concatenate([read_audio(clip) for clip in (HAPPINESS, ANGER, SADNESS)])  # 7.2 s
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    return Recognizer.load(write_model(tmp_path_factory.mktemp("models") / "small"))
+
+
+def listen(stream: Stream, chunks: Any) -> list[Segment]:
+    return [*(s for chunk in chunks for s in stream.push(chunk)), *stream.flush()]
+
+
+def split(samples: np.ndarray, seed: int, most: int) -> list[np.ndarray]:
+    """Cut at up to ``most`` random places; some chunks are empty."""
+    rng = np.random.default_rng(seed)
+    return np.split(samples, np.sort(rng.integers(0, len(samples) + 1, rng.integers(0, most))))
+
+
+# The size of chunks
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    most=st.sampled_from([1, 5, 100, 3_000]),
+    length=st.integers(0, len(SPEECH)),
+    window_s=st.sampled_from([0.1, 0.37, 1.0, 2.0, 3.3]),
+    overlap=st.sampled_from([0.05, 0.3, 0.5, 1.0]),
+    rate=st.sampled_from([8_000, 16_000, 22_050, 44_100, 48_000]),
+)
+def test_chunking_does_not_matter_to_the_last_bit(
+    small: Recognizer, seed: int, most: int, length: int, window_s: float, overlap: float, rate: int
+) -> None:
+    samples = SPEECH[:length]
+    stream = Stream(small, window_s=window_s, hop_s=overlap * window_s, sample_rate=rate)
+    assert listen(stream, split(samples, seed, most)) == listen(stream, [samples])
+
+
+@pytest.mark.parametrize("size", [1, 7, 160, 4_096])
+def test_equal_chunks_are_heard_as_one(small: Recognizer, size: int) -> None:
+    samples = SPEECH[:40_000]
+    stream = Stream(small, window_s=1, sample_rate=44_100)
+    chunks = [samples[i : i + size] for i in range(0, len(samples), size)]
+    assert listen(stream, chunks) == listen(stream, [samples])
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_a_stream_hears_what_the_file_says(small: Recognizer, tmp_path: Path, rate: int) -> None:
+    samples = resample(SPEECH, RATE, rate)
+    soundfile.write(tmp_path / "speech.wav", samples, rate, subtype="FLOAT")
+    stream = Stream(small, window_s=1.5, hop_s=0.4, sample_rate=rate)
+    live = listen(stream, split(samples, 1, 200))
+    assert live == list(small.segments(tmp_path / "speech.wav", window_s=1.5, hop_s=0.4))
+    assert live == list(small.segments(samples, rate, window_s=1.5, hop_s=0.4))
+
+
+def test_integers_and_channels_are_heard_as_the_floats_they_stand_for(small: Recognizer) -> None:
+    whole = soundfile.read(ANGER, dtype="int16")[0]
+    stream = Stream(small, window_s=1)
+    stereo = np.stack([whole, whole], axis=1)
+    expected = list(small.segments(ANGER, window_s=1))
+    assert listen(stream, split(whole, 2, 50)) == expected
+    assert listen(stream, split(stereo, 3, 50)) == expected
+
+
+def test_a_buffer_that_is_filled_again_is_no_matter(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1)
+    buffer = np.empty(1_600, np.float32)
+    segments = []
+    for i in range(0, 48_000, 1_600):
+        buffer[:] = SPEECH[i : i + 1_600]
+        segments += stream.push(buffer)
+        buffer[:] = 1.0
+    assert [*segments, *stream.flush()] == listen(stream, [SPEECH[:48_000]])
+
+
+# Windows
+
+
+def test_each_segment_is_the_models_answer_for_its_stretch(small: Recognizer) -> None:
+    segments = listen(Stream(small, window_s=1, hop_s=0.25), [SPEECH])
+    for segment in segments:
+        stretch = SPEECH[round(segment.start * RATE) : round(segment.end * RATE)]
+        assert len(stretch) == RATE
+        np.testing.assert_allclose(
+            [*segment.probabilities.values()], plain_answer(stretch), atol=1e-5
+        )
+        assert segment.label == max(segment.probabilities, key=segment.probabilities.__getitem__)
+        assert segment.confidence == segment.probabilities[segment.label]
+        assert tuple(segment.probabilities) == LABELS
+
+
+def test_a_window_of_the_clip_is_heard_as_the_clip(small: Recognizer) -> None:
+    for clip in (HAPPINESS, ANGER, SADNESS):
+        whole = small.predict(clip)
+        (segment,) = small.segments(clip, window_s=60)
+        assert (segment.start, segment.end) == (0, whole.duration_s)
+        assert segment.probabilities == whole.probabilities
+
+
+def test_the_default_window_is_the_cards_and_the_hop_half_of_it(small: Recognizer) -> None:
+    segments = list(small.segments(SPEECH[: 5 * RATE], RATE))
+    assert [(s.start, s.end) for s in segments] == [(0, 2), (1, 3), (2, 4), (3, 5)]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    length=st.integers(1_600, len(SPEECH)),
+    window=st.integers(1_600, 40_000),
+    hop=st.floats(0.05, 1.0),
+)
+def test_no_audio_goes_unheard(small: Recognizer, length: int, window: int, hop: float) -> None:
+    stream = Stream(small, window_s=window / RATE, hop_s=hop * window / RATE)
+    segments = listen(stream, [SPEECH[:length]])
+    starts = np.array([round(s.start * RATE) for s in segments])
+    ends = np.array([round(s.end * RATE) for s in segments])
+    assert starts[0] == 0 and ends[-1] == length
+    assert (starts[1:] <= ends[:-1]).all() and (np.diff(starts) > 0).all()
+    assert (ends - starts == min(window, length)).all()  # no segment is shorter than the others
+    step = max(round(hop * window / RATE * RATE), 1)
+    assert (np.diff(starts)[:-1] == step).all()
+
+
+def test_a_segment_comes_as_soon_as_its_audio_has(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1, hop_s=0.5)
+    assert stream.push(SPEECH[: RATE - 1]) == []
+    assert [s.end for s in stream.push(SPEECH[RATE - 1 : RATE])] == [1.0]
+    assert stream.push(SPEECH[RATE : RATE + 7_999]) == []
+    assert [s.end for s in stream.push(SPEECH[RATE + 7_999 : RATE + 8_000])] == [1.5]
+    assert stream.flush() == []  # all of it has been told
+
+
+def test_what_follows_the_last_window_is_told_at_the_end(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1, hop_s=1)
+    assert len(stream.push(SPEECH[:20_000])) == 1
+    (last,) = stream.flush()
+    assert (last.start, last.end) == (0.25, 1.25)
+
+
+def test_a_recording_below_a_tenth_of_a_second_tells_nothing(small: Recognizer) -> None:
+    stream = Stream(small)
+    stream.push(SPEECH[:1_599])
+    assert stream.flush() == []
+    stream.push(SPEECH[:1_600])
+    assert len(stream.flush()) == 1
+    assert stream.flush() == []
+
+
+def test_after_the_end_a_stream_begins_anew(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1, sample_rate=44_100)
+    first = listen(stream, [SPEECH])
+    assert listen(stream, [SPEECH]) == first
+
+
+def test_streams_of_one_recogniser_do_not_mix(small: Recognizer) -> None:
+    one, other = Stream(small, window_s=1), Stream(small, window_s=1)
+    got: dict[Stream, list[Segment]] = {one: [], other: []}
+    halves = {one: SPEECH[:50_000], other: SPEECH[50_000:100_000]}
+    for i in range(0, 50_000, 1_000):
+        for stream, samples in halves.items():
+            got[stream] += stream.push(samples[i : i + 1_000])
+    for stream, samples in halves.items():
+        assert [*got[stream], *stream.flush()] == listen(Stream(small, window_s=1), [samples])
+
+
+def test_silence_is_listened_to_like_anything_else(small: Recognizer) -> None:
+    segments = list(small.segments(np.zeros(RATE * 3, np.float32), RATE, window_s=1, hop_s=1))
+    assert len(segments) == 3
+    assert segments[0].probabilities == segments[2].probabilities
+
+
+def test_hours_are_held_no_longer_than_a_window(small: Recognizer) -> None:
+    stream = Stream(small, window_s=2, hop_s=2, sample_rate=48_000)
+    minute = resample(np.resize(SPEECH, 60 * RATE), RATE, 48_000)
+
+    def hear(minutes: int) -> int:
+        tracemalloc.reset_peak()
+        for _ in range(minutes):
+            for i in range(0, len(minute), 4_800):
+                stream.push(minute[i : i + 4_800])
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    first = hear(1)
+    later = hear(20)
+    tracemalloc.stop()
+    assert later < first + 200_000  # twenty minutes are 77 MB at 16 kHz
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"window_s": 0}, "window of 0 s is too short"),
+        ({"window_s": 0.05}, "0.1 or more"),
+        ({"window_s": float("nan")}, "window of nan s"),
+        ({"window_s": float("inf")}, "window of inf s"),
+        ({"window_s": 1, "hop_s": 0}, "hop of 0 s does not fit"),
+        ({"window_s": 1, "hop_s": 1.01}, "or audio goes unheard"),
+        ({"window_s": 1, "hop_s": float("nan")}, "hop of nan s"),
+        ({"hop_s": 2.5}, "does not fit a window of 2.0 s"),
+        ({"sample_rate": 3_999}, "expected 4000 to 192000"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    small: Recognizer, options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(LightserError, match=complaint):
+        Stream(small, **options)
+
+
+def test_segments_refuse_options_before_anything_is_read(small: Recognizer) -> None:
+    with pytest.raises(LightserError, match="does not fit"):
+        small.segments("nowhere.wav", window_s=1, hop_s=2)
+
+
+def test_a_refused_chunk_leaves_the_stream_as_it_was(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1, sample_rate=44_100)
+    head, tail = SPEECH[:30_000], SPEECH[30_000:60_000]
+    segments = stream.push(head)
+    for bad in (tail * np.nan, tail * 32_768, tail.astype(np.int64), tail.reshape(2, -1)):
+        with pytest.raises(BadAudio):
+            stream.push(bad)
+    assert [*segments, *stream.push(tail), *stream.flush()] == listen(stream, [SPEECH[:60_000]])
+
+
+# Resampling
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**32),
+    rates=st.tuples(*[st.sampled_from([4_000, 11_025, 16_000, 44_100, 96_000])] * 2),
+)
+def test_resampling_by_chunks_is_resampling_the_whole(seed: int, rates: tuple[int, int]) -> None:
+    resampler = Resampler(*rates)
+    chunks = [resampler(chunk) for chunk in split(SPEECH, seed, 300)]
+    got = np.concatenate([*chunks, resampler.flush()])
+    np.testing.assert_array_equal(got, resample(SPEECH, *rates))
+
+
+def test_a_flushed_resampler_begins_anew() -> None:
+    resampler = Resampler(44_100, 16_000)
+    twice = [np.concatenate([resampler(SPEECH), resampler.flush()]) for _ in range(2)]
+    np.testing.assert_array_equal(*twice)
+
+
+def test_channels_of_a_chunk_are_averaged() -> None:
+    stereo = np.stack([SPEECH[:100], SPEECH[100:200]], axis=1)
+    np.testing.assert_allclose(to_mono(stereo), (SPEECH[:100] + SPEECH[100:200]) / 2, atol=1e-7)
+
+
+def test_a_segment_says_when_and_what() -> None:
+    segment = Segment(1.0, 2.5, "anger", 0.9, {"anger": 0.9, "fear": 0.1})
+    assert str(segment) == "1.00-2.50 s  anger 90 % (fear 10 %)"
