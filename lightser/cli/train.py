@@ -1,5 +1,6 @@
 """``lightser train``: a recipe on all of a corpus, to a model folder that can be listened with."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,9 @@ def train(
             "and its predictions calibrate the model. By default results/RECIPE."
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the model; by default its folder's.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model folder that is there.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and chance.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -36,7 +39,7 @@ def train(
     """
     try:
         from lightser.corpora import load_corpus
-        from lightser.export.folder import write_trained_model
+        from lightser.export.trained import write_trained_model
         from lightser.training.crossval import make_plan
         from lightser.training.final import train_final
         from lightser.training.recipe import find_recipe, read_recipe, recipe_name
@@ -57,12 +60,18 @@ def train(
     scored = results or Path("results") / plan.name
     with Watch(1) as watch:
         system = train_final(plan, seed=seed, progress=watch.running)
-    written = write_trained_model(
+    card = write_trained_model(
         system,
         plan,
         out,
-        name=name or out.name,
         seed=seed,
         results=scored if (scored / "scores.json").is_file() else None,
+        overwrite=overwrite,
     )
-    typer.echo(written)
+    shutil.rmtree(work)
+    typer.echo(out)
+    if not card.scores:
+        typer.echo(
+            f"The card has no score: `lightser reproduce {plan.name}` gives one, then train again",
+            err=True,
+        )

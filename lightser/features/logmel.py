@@ -108,6 +108,7 @@ class RelativeLogMel(nn.Module):
         super().__init__()
         self.sample_rate, self.hop, self.range_db = sample_rate, hop, range_db
         self.n_bands = coefficients or n_bands
+        self.window_s = window_s
         self.min_samples = round(window_s * sample_rate)
         self.spectrum = Spectrum(
             n_fft=n_fft, window_length=n_fft, hop=hop, window="hann", center=False, power=2

@@ -61,6 +61,7 @@ class LightSernetFeatures(nn.Module):
             raise ValueError(f"kind must be one of {', '.join(bands)}, not '{kind}'")
         self.kind, self.n_bands, self.sample_rate, self.hop = kind, bands[kind], sample_rate, hop
         self.log_offset, self.limit = log_offset, limit
+        self.window_s = window_s
         self.min_samples = n_fft if window_s is None else 2
         # The published order: crop, level, pad. Cropping is the window's, so a clip that is longer
         # must not let its ends speak for the level.

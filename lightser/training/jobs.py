@@ -201,12 +201,12 @@ def tensorboard_writer(job: Job) -> Callable[[Point], None]:
     """Return a function that writes evaluations for TensorBoard, under ``<job>/tensorboard``."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(job.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(job.folder / "tensorboard"))
 
     def watch(point: Point) -> None:
         for name, value in asdict(point).items():
             if value is not None and name not in ("epoch", "update", "chosen"):
-                writer.add_scalar(name, value, point.update)  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, value, point.update)
+        writer.flush()
 
     return watch

@@ -1,0 +1,78 @@
+"""From a finished training to a model folder: what its card says, and whose numbers it quotes."""
+
+from pathlib import Path
+
+from lightser.card import Card, Score, TrainedOn
+from lightser.corpora import CORPORA
+from lightser.export.folder import CardFacts, write_model_folder
+from lightser.training.crossval import Plan, commit
+from lightser.training.final import calibrate, scores_for_card
+from lightser.training.system import System
+
+LONGEST_WINDOW_S = 10.0  # for a network that takes clips of any length
+
+INTENDED_USE = (
+    "Research on speech emotion recognition, and products in which people know that it listens and "
+    "can disagree with it. One voice at a time, one window at a time."
+)
+LIMITS = (
+    "Trained on {n} acted utterances by {speakers} speakers in one language ({language}), recorded "
+    "in a studio. Spontaneous speech, other languages, noise, children and overlapping voices are "
+    "not what it learned, and scores there are far lower. It says what a voice sounds like, not "
+    "what a person feels. Not for judging, hiring, policing, diagnosing or watching people."
+)
+
+
+def write_trained_model(
+    system: System,
+    plan: Plan,
+    folder: Path,
+    *,
+    seed: int,
+    results: Path | None,
+    overwrite: bool = False,
+) -> Card:
+    """Write the model folder of a system that was trained on all of a plan's utterances.
+
+    Args:
+        system: the trained system; its temperature is set here if there are results.
+        plan: of the recipe that trained it.
+        folder: where the model goes.
+        seed: that it was trained with.
+        results: cross-validation of the same recipe, for the card's scores and the temperature.
+            Without it the card has no score and confidences are as the softmax gives them.
+        overwrite: whether a model folder that is there is replaced.
+
+    Raises:
+        BadModel: ``folder`` is in the way, or the export does not answer as PyTorch does.
+    """
+    corpus = CORPORA[plan.recipe.corpus.name]
+    if results is not None:
+        calibrate(system, results)
+    window_s = plan.recipe.window_s or system.frontend.window_s or LONGEST_WINDOW_S
+    speakers = int(plan.table["speaker"].nunique())
+    facts = CardFacts(
+        labels=plan.labels,
+        window_s=float(window_s),  # type: ignore[arg-type]
+        trained_on=(
+            TrainedOn(
+                corpus=corpus.name,
+                title=corpus.title,
+                license=corpus.license,
+                url=corpus.url,
+                utterances=len(plan.table),
+                speakers=speakers,
+                language=corpus.language,
+            ),
+        ),
+        license=corpus.license,
+        scores=() if results is None else (Score(**scores_for_card(results)),),
+        recipe=plan.name,
+        commit=commit(),
+        seed=seed,
+        intended_use=INTENDED_USE,
+        limits=LIMITS.format(
+            n=len(plan.table), speakers=speakers, language=corpus.language or "unknown"
+        ),
+    )
+    return write_model_folder(system, facts, folder, overwrite=overwrite)
