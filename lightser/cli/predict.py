@@ -249,7 +249,7 @@ def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
     free = console.width - max(map(len, times)) - emotion - len("100 %") - 4 * GAP - 1
     columns = len(labels) * (4 + GAP)
     in_columns = free >= min(longest, 20) + BAR + columns
-    bar = BAR if in_columns else BAR // 2
+    bar = BAR if in_columns else max(min(BAR // 2, free - min(longest, 12)), 4)
     room = max(free - bar - columns if in_columns else (free - bar) // 2, 12)
     then = free - bar - min(room, longest) - GAP
 

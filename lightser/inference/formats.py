@@ -95,13 +95,15 @@ def write_table(rows: Iterable[Row], labels: Sequence[str], file: TextIO) -> Non
     """Write columns of text with a line of names above them, set apart by two spaces or more.
 
     For eyes and for ``awk``; it is written when the last row is known, since columns are as wide
-    as what is in them.
+    as what is in them. No rows are no table.
     """
     lines = [["file", "start", "end", "label", "confidence", *labels]]
     for row in rows:
         numbers = [row.confidence, *(row.probabilities[label] for label in labels)]
         times = [f"{row.start:.2f}", f"{row.end:.2f}"]
         lines.append([row.file, *times, row.label, *(f"{number:.3f}" for number in numbers)])
+    if len(lines) == 1:
+        return
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [

@@ -48,7 +48,7 @@ def colours_of(labels: Sequence[str]) -> dict[str, str]:
     """Return a colour ``#rrggbb`` for each label; emotions that are not known get the spare ones.
 
     >>> colours_of(["sad", "anger", "awe"])
-    {'sad': '#2d74c4', 'anger': '#d6413b', 'awe': '#e67fb4'}
+    {'sad': '#2a7fe6', 'anger': '#e5392a', 'awe': '#f385d6'}
     """
     known = {
         label: EMOTION_COLOURS.get(_SAME.get(label.lower(), label.lower())) for label in labels
