@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
 from lightser.training.recipe import Augment, Optim, Recipe
 
@@ -97,11 +98,12 @@ def features_of(
     size = None if recipe.window_s is None else round(recipe.window_s * rate)
     shortest = int(frontend.min_samples)  # type: ignore[arg-type]
     place = training and recipe.augment.place
+    speeds = [1.0, *recipe.augment.speeds] if training else [1.0]
     settings = {
         "version": FEATURES_VERSION,
         "frontend": [recipe.frontend.name, recipe.frontend.options],
         "windows": None if place else [size, shortest],
-        "speeds": [1.0, *recipe.augment.speeds] if training else [1.0],
+        "speeds": speeds,
     }
     folder = cache / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,8 +120,8 @@ def features_of(
             samples = read_audio(file, rate, **span)
             windows = [
                 window
-                for factor in settings["speeds"]  # type: ignore[attr-defined]
-                for played in [samples if factor == 1 else speed(samples, factor, rate)]
+                for factor in speeds
+                for played in [speed(samples, factor)]
                 for window in ([played] if place else cut_windows(played, size, shortest))
             ]
             with torch.no_grad():
