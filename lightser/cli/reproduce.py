@@ -10,7 +10,10 @@ from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 
 
-@app.command()
+@app.command(
+    epilog="Example: lightser reproduce light_sernet/table1/emodb-ce-3s "
+    "--corpus emodb=~/corpora/emodb --workers 4"
+)
 def reproduce(
     targets: Annotated[
         list[str],
@@ -34,12 +37,11 @@ def reproduce(
     """Train and score recipes under their protocols: published beside ours.
 
     What is there already is not run again, so that a run that was stopped goes on where it was.
-
-    Example: lightser reproduce light_sernet/table1/emodb-ce-3s --corpus emodb=~/corpora/emodb
     """
     try:
+        from lightser.cli.report import print_table
         from lightser.corpora import load_corpus
-        from lightser.report.tables import load_results, to_terminal
+        from lightser.report.results import read_result
         from lightser.training.crossval import make_plan, missing_jobs, run
         from lightser.training.recipe import find_recipes, read_recipe, recipe_name
     except ImportError as error:
@@ -92,4 +94,4 @@ def reproduce(
                 done=lambda job, scores, watch=watch: watch.done(job.name, scores),  # type: ignore[misc]
             )
     if plans:
-        typer.echo(to_terminal(load_results([item.out for item in plans])))
+        print_table([read_result(item.out) for item in plans])

@@ -12,7 +12,10 @@ from lightser.cli.corpus_folders import corpus_folders
 from lightser.errors import BadCorpus, MissingExtra
 
 
-@app.command()
+@app.command(
+    epilog="Example: lightser train honest/emodb-light_sernet --corpus emodb=~/corpora/emodb "
+    "--out my_model"
+)
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
@@ -34,8 +37,6 @@ def train(
 
     A model that has heard everybody has no test score; its card quotes the recipe's score under
     cross-validation, from `lightser reproduce`.
-
-    Example: lightser train honest/emodb-light_sernet --corpus emodb=~/corpora/emodb --out my_model
     """
     try:
         from lightser.corpora import load_corpus
