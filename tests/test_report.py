@@ -1,16 +1,37 @@
 """Reports, from results folders that a seeded simulation writes on Emo-DB's voices."""
 
+import copy
+import io
 import json
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib.colors
+import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
 
+import lightser.cli.report  # noqa: F401  # registers its commands
+from lightser.cli import app
 from lightser.corpora import CORPORA, emodb
+from lightser.errors import BadResults, LightserWarning, UnknownName
+from lightser.report import html, plots, tables
+from lightser.report.compare import compare
+from lightser.report.results import Result, families, find_results, read_result, selection_gain
+from lightser.training.scores import score_predictions
 
 LABELS = list(CORPORA["emodb"].labels)
 
@@ -39,6 +60,13 @@ ALIKE = {
 }
 
 
+NOTES = {
+    "loso": "One speaker left out in turn; the epoch is chosen on other speakers.",
+    "light_sernet": "Ten random 80/20 hold-outs; the best epoch on test is kept.",
+    "zhong2020": "Ten random subsets, one of them tested; the voices are in training too.",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
     """A made-up classifier.
@@ -46,7 +74,8 @@ class Simulated:
     Attributes:
         name: of the recipe.
         skill: logit of the true class; 3.7 is about 80 per cent.
-        protocol: ``"loso"``, or ``"light_sernet"`` for random hold-outs selected on test.
+        protocol: ``"loso"``; ``"light_sernet"``, random hold-outs selected on test; or
+            ``"zhong2020"``, one random subset tested nine times.
         seeds: how many.
         changes: laid over ``scores.json``.
         recipe: the resolved recipe.
@@ -68,6 +97,10 @@ def folds(protocol: str, rng: np.random.Generator) -> Iterator[tuple[str, pd.Dat
     if protocol == "loso":
         for speaker, rows in UTTERANCES.groupby("speaker"):
             yield str(speaker), rows
+    elif protocol == "zhong2020":
+        tested = UTTERANCES.iloc[np.sort(rng.permutation(535)[:54])]
+        for fold in range(9):
+            yield f"valid{fold}", tested
     else:
         for fold in range(10):
             yield f"holdout{fold}", UTTERANCES.iloc[np.sort(rng.permutation(535)[:107])]
@@ -150,11 +183,9 @@ def write_results(root: Path, simulated: Simulated) -> Path:
         "folds_done": jobs,
         "folds_planned": jobs,
         "protocol": simulated.protocol,
-        "protocol_note": "Ten random 80/20 hold-outs; the best epoch on test is kept."
-        if on_test
-        else "One speaker left out in turn; the epoch is chosen on other speakers.",
+        "protocol_note": NOTES[simulated.protocol],
         "selected_on": "test_wa" if on_test else "valid_ua",
-        "speaker_independent": not on_test,
+        "speaker_independent": simulated.protocol == "loso",
         "transductive": False,
         "corpus": "emodb",
         "labels": LABELS,
@@ -215,9 +246,10 @@ SYSTEMS = [
         name="zhong2020/table4/emodb-n4-ce",
         title="Zhong 2020, 4 blocks, weighted CE",
         system="zhong2020",
-        skill=3.3,
+        protocol="zhong2020",
+        skill=4.3,
         published=ZHONG,
-        changes={"complete": False, "folds_done": 10, "folds_planned": 30},
+        changes={"complete": False, "folds_done": 9, "folds_planned": 27},
     ),
     Simulated(
         name="classic/emodb-compare-svm",
@@ -245,3 +277,670 @@ def results_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for simulated in SYSTEMS:
         write_results(root, simulated)
     return root
+
+
+@pytest.fixture(scope="module")
+def results(results_root: Path) -> list[Result]:
+    return [read_result(folder) for folder in find_results([results_root])]
+
+
+def by_name(results: list[Result], name: str) -> Result:
+    return next(result for result in results if result.name == name)
+
+
+@pytest.fixture(scope="module")
+def published_one(results: list[Result]) -> Result:
+    return by_name(results, "light_sernet/table1/emodb-ce-3s")
+
+
+@pytest.fixture(scope="module")
+def honest_one(results: list[Result]) -> Result:
+    return by_name(results, "honest/emodb-light_sernet")
+
+
+def altered(source: Path, target: Path, **changes: Any) -> Path:
+    """Copy a results folder and lay ``changes`` over its scores.json."""
+    shutil.copytree(source, target)
+    scores = json.loads((target / "scores.json").read_text(encoding="utf-8"))
+    (target / "scores.json").write_text(json.dumps(scores | changes), encoding="utf-8")
+    return target
+
+
+def ua_by_scikit_learn(table: pd.DataFrame) -> float:
+    """Return the mean recall of the classes that occur."""
+    present = sorted(set(table["truth"]))
+    return float(
+        sklearn.metrics.recall_score(
+            table["truth"], table["predicted"], labels=present, average="macro"
+        )
+    )
+
+
+# --- scores of a predictions table ---
+
+
+def test_pooled_scores_of_one_seed_are_those_of_scikit_learn(published_one: Result) -> None:
+    table, pooled = published_one.predictions, published_one.scores["pooled"]
+    truth, predicted = table["truth"], table["predicted"]
+    assert pooled["ua"] == pytest.approx(ua_by_scikit_learn(table))
+    assert pooled["wa"] == pytest.approx(sklearn.metrics.accuracy_score(truth, predicted))
+    assert pooled["macro_f1"] == pytest.approx(
+        sklearn.metrics.f1_score(truth, predicted, average="macro")
+    )
+    assert pooled["weighted_f1"] == pytest.approx(
+        sklearn.metrics.f1_score(truth, predicted, average="weighted")
+    )
+
+
+def test_a_pooled_score_of_several_seeds_is_the_mean_of_each_seeds_own(honest_one: Result) -> None:
+    table, scores = honest_one.predictions, honest_one.scores
+    seeds = [score_predictions(part, LABELS)["pooled"] for _, part in table.groupby("seed")]
+    assert len(seeds) == 3
+    for name, value in scores["pooled"].items():
+        assert value == pytest.approx(np.mean([seed[name] for seed in seeds]))
+    assert scores["by_seed"]["1"] == seeds[1]
+
+
+def test_the_fold_mean_is_over_every_fold_of_every_seed(honest_one: Result) -> None:
+    jobs = honest_one.predictions.groupby(["seed", "fold"])
+    recalls = [ua_by_scikit_learn(job) for _, job in jobs]
+    ua = honest_one.scores["fold_mean"]["ua"]
+    assert len(recalls) == 30
+    assert ua["mean"] == pytest.approx(np.mean(recalls))
+    assert ua["std"] == pytest.approx(np.std(recalls, ddof=1))
+
+
+def test_the_order_of_the_rows_does_not_matter(published_one: Result) -> None:
+    shuffled = published_one.predictions.sample(frac=1, random_state=3)
+    scores = score_predictions(shuffled, LABELS)
+    for name in ("pooled", "recalls"):
+        assert scores[name] == pytest.approx(published_one.scores[name])
+    for name in ("interval_speakers", "interval_utterances"):
+        for score in ("ua", "wa"):
+            assert scores[name][score] == pytest.approx(published_one.scores[name][score])
+
+
+def test_the_same_answers_from_a_second_seed_make_no_interval_narrower(
+    published_one: Result,
+) -> None:
+    once = published_one.predictions
+    twice = pd.concat([once, once.assign(seed=1)])
+    for name in ("interval_speakers", "interval_utterances"):
+        assert score_predictions(twice, LABELS)[name] == published_one.scores[name]
+
+
+def test_the_interval_over_speakers_is_the_wider_one(results: list[Result]) -> None:
+    for result in results:
+        if result.is_honest:
+            (low, high), (narrow_low, narrow_high) = (
+                result.scores[f"interval_{over}"]["ua"] for over in ("speakers", "utterances")
+            )
+            assert low < narrow_low < result.scores["pooled"]["ua"] < narrow_high < high
+
+
+@pytest.mark.parametrize("speakers", ["03", ["03", ""]], ids=["one", "some unknown"])
+def test_there_is_no_interval_over_speakers_who_are_not_known_apart(
+    published_one: Result, speakers: Any
+) -> None:
+    table = published_one.predictions.head(200).copy()
+    table["speaker"] = speakers if isinstance(speakers, str) else speakers * 100
+    scores = score_predictions(table, LABELS)
+    assert scores["interval_speakers"] is None
+    assert scores["interval_utterances"] is not None
+
+
+def test_a_class_that_is_never_true_has_no_recall_and_json_can_hold_the_scores(
+    published_one: Result,
+) -> None:
+    table = published_one.predictions
+    scores = score_predictions(table[table["truth"] != "disgust"], LABELS)
+    assert scores["recalls"]["disgust"] is None
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="speaker"), "lacks the columns speaker"),
+        (lambda table: table.drop(columns="p_fear"), "lacks the columns p_fear"),
+        (lambda table: table.head(0), "no rows"),
+        (lambda table: table.assign(truth="joy"), "'joy' under truth is not one of the labels"),
+        (lambda table: table.assign(predicted=np.nan), "'nan' under predicted"),
+        (lambda table: table.assign(p_fear=0.9), r"Row 0 \(.*\): the probabilities"),
+        (lambda table: table.assign(p_fear="much"), "do not sum to 1"),
+    ],
+)
+def test_a_table_that_cannot_be_scored_is_refused(
+    published_one: Result, change: Any, message: str
+) -> None:
+    with pytest.raises(BadResults, match=message):
+        score_predictions(change(published_one.predictions), LABELS)
+
+
+# --- results folders ---
+
+
+def test_results_are_found_below_a_folder_and_never_twice(results_root: Path) -> None:
+    found = find_results([results_root, results_root / "honest"])
+    assert len(found) == len(SYSTEMS)
+    assert found == sorted(found)
+
+
+def test_speakers_keep_their_leading_zeros(honest_one: Result) -> None:
+    assert set(honest_one.predictions["speaker"]) == set(emodb.PUBLISHED)
+
+
+def test_scores_that_the_predictions_do_not_bear_out_are_corrected_and_reported(
+    results_root: Path, tmp_path: Path, honest_one: Result
+) -> None:
+    flattered = {"pooled": {"ua": 0.99}, "interval_speakers": {"ua": [0.98, 1.0]}}
+    folder = altered(results_root / honest_one.name, tmp_path / "flattered", **flattered)
+    with pytest.warns(LightserWarning, match="says ua 0.9900, its predictions 0.8676"):
+        read = read_result(folder)
+    assert read.scores["pooled"] == honest_one.scores["pooled"]
+    assert read.scores["interval_speakers"] == honest_one.scores["interval_speakers"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("scores.json", "{", "Cannot read .*scores.json"),
+        ("scores.json", "[]", "is not a JSON object"),
+        ("scores.json", "{}", "has no 'labels'"),
+        ("predictions.csv", None, "Cannot read .*predictions.csv"),
+        ("predictions.csv", "utterance,truth\na,fear\n", "lacks the columns corpus, speaker"),
+        ("history.csv", "fold,seed\n03,0\n", "lacks the columns epoch"),
+        ("recipe.toml", "[", "Cannot read .*recipe.toml"),
+    ],
+)
+def test_a_broken_results_folder_is_refused_in_one_line(
+    results_root: Path, tmp_path: Path, file: str, content: str | None, message: str
+) -> None:
+    folder = altered(results_root / "light_sernet/table1/emodb-ce-3s", tmp_path / "broken")
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content, encoding="utf-8")
+    with pytest.raises(BadResults, match=message) as error:
+        read_result(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_folder_without_results_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadResults, match=name):
+        find_results([tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"selected_on": "test_wa"}, "selected on test"),
+        ({"speaker_independent": False}, "test speakers in training"),
+        ({"transductive": True}, "uses the test speaker's data"),
+    ],
+)
+def test_a_result_is_honest_only_without_any_help_from_the_test_part(
+    honest_one: Result, changes: dict[str, Any], words: str
+) -> None:
+    helped = replace(honest_one, scores={**honest_one.scores, **changes})
+    assert honest_one.is_honest
+    assert not helped.is_honest
+    assert helped.caveats == [words]
+
+
+def test_selection_is_worth_the_best_epochs_less_the_last_ones(published_one: Result) -> None:
+    curves = published_one.history.pivot(index="epoch", columns="fold", values="test_wa")
+    gain = selection_gain(published_one.history)
+    assert gain is not None
+    assert gain.jobs == 10
+    assert gain.gain == pytest.approx((curves.max() - curves.iloc[-1]).mean())
+    assert gain.gain > 0
+
+
+def test_nothing_is_said_of_selection_where_test_was_not_looked_at(honest_one: Result) -> None:
+    assert selection_gain(honest_one.history) is None
+
+
+def test_one_recipe_under_several_protocols_is_a_family_from_lax_to_strict(
+    results: list[Result],
+) -> None:
+    (family,) = families(reversed(results))
+    assert [result.name for result in family] == [
+        "light_sernet/table1/emodb-ce-3s",
+        "honest/emodb-light_sernet-published",
+    ]
+
+
+# --- tables ---
+
+
+def test_a_table_keeps_honest_results_apart_and_puts_them_first(results: list[Result]) -> None:
+    groups = tables.grouped(results)
+    assert [heading for _, heading, _ in groups] == [tables.HONEST, tables.LAX]
+    for _, heading, group in groups:
+        assert all(result.is_honest == (heading == tables.HONEST) for result in group)
+        scores = [result.scores["pooled"]["ua"] for result in group]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_markdown_has_a_cell_under_every_heading(results: list[Result]) -> None:
+    awkward = replace(results[0], scores={**results[0].scores, "title": "a|b *c* <d>"})
+    text = tables.to_markdown([awkward, *results[1:]])
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 * 2 + len(SYSTEMS)
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(tables.HEADERS) + 1}
+    assert r"a\|b \*c\* \<d>" in text
+
+
+def test_markdown_says_in_words_what_was_selected_on_test(
+    results: list[Result], published_one: Result
+) -> None:
+    for line in tables.to_markdown(results).splitlines():
+        assert ("SELECTED ON TEST" in line) == (f"`{published_one.name}`" in line)
+
+
+def test_a_row_has_pooled_score_interval_and_published_figure(published_one: Result) -> None:
+    scores = published_one.scores
+    low, high = scores["interval_speakers"]["ua"]
+    cells = dict(zip(tables.HEADERS, tables.cells(published_one), strict=True))
+    ua = scores["pooled"]["ua"]
+    assert cells["UA [95 %]"] == f"{100 * ua:.1f} [{100 * low:.1f}–{100 * high:.1f}]"
+    assert cells["Published UA / WA"] == "94.15 / 94.21"
+    assert cells["Parameters"] == "461,703"
+    assert cells["Runs"] == "10 folds × 1 seed"
+
+
+def test_what_is_quick_or_incomplete_is_marked(results: list[Result]) -> None:
+    quick = tables.cells(by_name(results, "zhong2020/table4/emodb-n2-ce"))
+    partial = tables.cells(by_name(results, "zhong2020/table4/emodb-n4-ce"))
+    assert "quick run" in quick[1]
+    assert partial[-1] == "9 of 27 jobs"
+    assert "9 of 27 jobs" in partial[1]
+
+
+def test_csv_holds_the_scores_as_fractions(results: list[Result]) -> None:
+    table = pd.read_csv(io.StringIO(tables.to_csv(results))).set_index("recipe")
+    for result in results:
+        row = table.loc[result.name]
+        assert row["ua"] == pytest.approx(result.scores["pooled"]["ua"], abs=1e-6)
+        assert row["ua_low"] == pytest.approx(result.scores["interval_speakers"]["ua"][0], abs=1e-6)
+        assert row["honest"] == result.is_honest
+    assert table.loc["light_sernet/table1/emodb-ce-3s", "published_ua"] == 0.9415
+    assert table["selection_gain_wa"].notna().sum() == 1
+
+
+def test_the_readme_gets_the_table_once_and_keeps_the_rest(
+    results: list[Result], tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results -->\nstale words\n<!-- /results -->\nafter\n", encoding="utf-8")
+    tables.put_into_readme(readme, results)
+    first = readme.read_text(encoding="utf-8")
+    tables.put_into_readme(readme, results)
+    assert readme.read_text(encoding="utf-8") == first
+    assert first.startswith("before\n<!-- results -->\n")
+    assert first.endswith("<!-- /results -->\nafter\n")
+    assert tables.to_markdown(results) in first
+    assert "stale words" not in first
+
+
+def test_a_readme_without_the_place_is_left_as_it_is(results: list[Result], tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results -->\n", encoding="utf-8")
+    with pytest.raises(BadResults, match="has no place marked"):
+        tables.put_into_readme(readme, results)
+    assert readme.read_text(encoding="utf-8") == "<!-- results -->\n"
+
+
+# --- plots ---
+
+OF_ONE = (plots.confusion, plots.learning_curves, plots.speakers, plots.reliability)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+
+
+def test_the_confusion_matrix_shows_every_count_and_its_share(honest_one: Result) -> None:
+    table = pd.crosstab(honest_one.predictions["truth"], honest_one.predictions["predicted"])
+    shares = table.div(table.sum(axis=1), axis=0)
+    shown = Counter(texts(plots.confusion(honest_one)))
+    for share, count in zip(shares.to_numpy().ravel(), table.to_numpy().ravel(), strict=True):
+        if count:
+            assert shown[f"{100 * share:.0f}"]
+            assert shown[str(count)]
+    numbers = sum(n for text, n in shown.items() if text.isdigit())
+    assert numbers == 2 * np.count_nonzero(table)
+
+
+def test_the_curves_say_what_selection_is_worth(published_one: Result, honest_one: Result) -> None:
+    gain = selection_gain(published_one.history)
+    assert gain is not None
+    assert any(
+        f"+{100 * gain.gain:.1f}\npoints" in t for t in texts(plots.learning_curves(published_one))
+    )
+    assert not any("points" in text for text in texts(plots.learning_curves(honest_one)))
+
+
+def test_a_dot_marks_the_kept_epoch_of_every_job(honest_one: Result) -> None:
+    (axes, _) = plots.learning_curves(honest_one).axes
+    (kept,) = (line for line in axes.lines if line.get_label() == "epoch kept")
+    chosen = honest_one.history[honest_one.history["chosen"] == 1]
+    assert len(kept.get_xdata()) == 30
+    assert sorted(kept.get_xdata()) == sorted(chosen["epoch"])
+
+
+def test_curves_of_a_recipe_that_counts_updates_share_the_updates(honest_one: Result) -> None:
+    history = honest_one.history.copy()
+    history["update"] = 10 * history.groupby(["fold", "seed"]).cumcount() + 10
+    history["epoch"] = history["update"] / history["fold"].map(lambda fold: 11 + int(fold) / 7)
+    (_, bottom) = plots.learning_curves(replace(honest_one, history=history)).axes
+    assert bottom.get_xlabel() == "update"
+    assert bottom.get_xlim()[1] == 600
+
+
+def test_curves_are_drawn_where_neither_validation_nor_test_was_looked_at(
+    honest_one: Result,
+) -> None:
+    history = honest_one.history.assign(valid_ua=np.nan, valid_wa=np.nan)
+    figure = plots.learning_curves(replace(honest_one, history=history))
+    assert "train loss" in texts(figure)
+    plots.to_svg(figure, "blind")
+
+
+def test_speakers_are_drawn_with_their_own_ua(honest_one: Result) -> None:
+    scores = plots.speaker_scores(honest_one)
+    rows = honest_one.predictions.query("speaker == '16' and seed == 2")
+    assert scores["16"][0] == 71
+    assert scores["16"][1][2] == pytest.approx(ua_by_scikit_learn(rows))
+    assert sum(n for n, _ in scores.values()) == 535
+
+
+def test_the_plot_of_intervals_has_a_diamond_for_each_published_figure(
+    results: list[Result],
+) -> None:
+    (axes,) = plots.intervals(results).axes
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert sorted(diamonds) == pytest.approx([89.0, 90.10, 94.15, 94.15])
+
+
+def test_steps_show_what_each_protocol_costs(results: list[Result]) -> None:
+    (family,) = families(results)
+    lax, strict = (100 * result.scores["pooled"]["ua"] for result in family)
+    assert f"{strict - lax:+.1f}".replace("-", "−") in texts(plots.steps(family))
+
+
+@pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
+def test_every_plot_follows_the_theme_of_its_page(published_one: Result, plot: Any) -> None:
+    svg = plots.to_svg(plot(published_one, plots.PAGE), "a plot")
+    colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
+    names = set(vars(plots.PAGE))
+    assert colours <= {"none", *(f"var(--{name})" for name in names)}
+    assert "var(--ink)" in colours or "var(--muted)" in colours
+    assert "font-family" not in svg
+    xml.etree.ElementTree.fromstring(svg)
+
+
+@pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
+def test_a_plot_is_the_same_to_the_byte_when_it_is_drawn_again(
+    published_one: Result, plot: Any
+) -> None:
+    first, second = (plots.to_svg(plot(published_one, plots.PAGE), "a plot") for _ in range(2))
+    assert first == second
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of WCAG 2.1 of two colours."""
+
+    def luminance(colour: str) -> float:
+        channels = np.array(matplotlib.colors.to_rgb(colour))
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    high, low = sorted([luminance(one), luminance(other)], reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [plots.LIGHT, plots.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("colour", ["ink", "muted", "honest", "lax"])
+def test_text_can_be_read_on_its_paper(theme: plots.Theme, colour: str) -> None:
+    assert contrast(getattr(theme, colour), theme.paper) >= 4.5
+
+
+def test_the_page_and_the_plots_have_the_same_colours() -> None:
+    css = html.CSS.read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in css.split("dark) {", 1))
+    for name in vars(plots.LIGHT):
+        assert light[name] == getattr(plots.LIGHT, name)
+        assert dark[name] == getattr(plots.DARK, name)
+
+
+# --- the page ---
+
+
+class Page(HTMLParser):
+    """What a page holds: ids, links, what it asks of the network, and its text."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.links += [value for name, value in attrs if name in ("href", "src") and value]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page_text(results: list[Result]) -> str:
+    return html.to_html(results, title="Our results")
+
+
+@pytest.fixture(scope="module")
+def page(page_text: str) -> Page:
+    return Page(page_text)
+
+
+def test_the_page_asks_nothing_of_the_network(page: Page, page_text: str) -> None:
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert all(link.startswith("#") for link in page.links)
+    assert all(target.startswith("#") for target in re.findall(r"url\((.*?)\)", page_text))
+    assert "@import" not in page_text
+    assert "://" not in page_text
+
+
+def test_every_tag_is_closed_every_id_is_its_own_and_every_link_leads_somewhere(
+    page: Page, page_text: str
+) -> None:
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert set(re.findall(r"url\(#(.*?)\)", page_text)) <= set(page.ids)
+
+
+def test_the_page_shows_four_plots_of_each_result_and_two_of_all(page: Page) -> None:
+    assert page.tags["svg"] == page.tags["figure"] == 4 * len(SYSTEMS) + 2
+
+
+def test_the_page_prints_what_the_table_prints(page: Page, results: list[Result]) -> None:
+    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    for result in results:
+        assert result.title in text
+        assert tables.fold_mean_cell(result) in text
+        assert tables.percent(result.scores["pooled"]["ua"]) in text
+        assert tables.published_cell(result) in text
+        for words in result.caveats:
+            assert words in text
+
+
+def test_the_page_says_what_the_protocol_is_worth(page: Page, results: list[Result]) -> None:
+    (family,) = families(results)
+    lax, strict = (result.scores["pooled"]["ua"] for result in family)
+    assert f"{100 * (lax - strict):.1f} points are the protocol's" in page.text
+
+
+def test_the_best_honest_result_leads_the_page_and_quick_ones_never_do(
+    results: list[Result],
+) -> None:
+    quick = by_name(results, "zhong2020/table4/emodb-n2-ce")
+    flattered = copy.deepcopy(quick)
+    flattered.scores["pooled"]["ua"] = 0.999
+    lead = Page(html.to_html([flattered, *(r for r in results if r is not quick)])).text
+    assert "best honest result is 86.8 UA" in lead
+
+
+def test_the_same_results_in_any_order_make_the_same_page(
+    results: list[Result], page_text: str
+) -> None:
+    assert html.to_html(results[::-1], title="Our results") == page_text
+
+
+def test_what_a_recipe_says_cannot_break_the_page(honest_one: Result) -> None:
+    words = "<script>alert('&')</script> \"quoted\" #000001"
+    scores = {
+        **honest_one.scores,
+        "title": words,
+        "recipe": words,
+        "protocol_note": words,
+        "published": {"ua": 90, "source": words},
+    }
+    text = html.to_html([replace(honest_one, scores=scores)], title=words)
+    page = Page(text)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert page.text.count(words) > 4
+
+
+# --- two results ---
+
+
+def test_a_result_equals_itself(honest_one: Result) -> None:
+    found = compare(honest_one, honest_one)
+    assert found.test.difference == 0
+    assert found.test.p_permutation == 1
+    assert found.a == pytest.approx(honest_one.scores["pooled"]["ua"])
+
+
+def test_comparing_the_other_way_round_turns_the_sign(
+    honest_one: Result, results: list[Result]
+) -> None:
+    classic = by_name(results, "classic/emodb-compare-svm")
+    there, back = compare(honest_one, classic), compare(classic, honest_one)
+    ours, theirs = (r.scores["pooled"]["ua"] for r in (honest_one, classic))
+    assert there.test.difference == pytest.approx(ours - theirs) == -back.test.difference
+    assert there.test.p_permutation == back.test.p_permutation
+    assert there.test.interval[0] > 0
+    assert there.utterances == 535
+    assert there.speakers == 10
+
+
+def test_only_utterances_that_both_have_tested_are_compared(
+    published_one: Result, results: list[Result]
+) -> None:
+    classic = by_name(results, "classic/emodb-compare-svm")
+    found = compare(published_one, classic, score="wa")
+    tested = set(published_one.predictions["utterance"])
+    assert found.utterances == len(tested) < 535
+    assert (found.only_a, found.only_b) == (0, 535 - len(tested))
+    assert not found.is_one_to_one
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.assign(corpus="nemo"), "no utterance in common"),
+        (lambda table: table.assign(truth="fear"), "The truth of"),
+        (lambda table: table.assign(speaker="17"), "The speaker of"),
+    ],
+)
+def test_results_that_do_not_belong_together_are_refused(
+    honest_one: Result, change: Any, message: str
+) -> None:
+    with pytest.raises(BadResults, match=message):
+        compare(honest_one, replace(honest_one, predictions=change(honest_one.predictions)))
+
+
+def test_results_over_other_classes_are_refused(honest_one: Result) -> None:
+    fewer = replace(honest_one, scores={**honest_one.scores, "labels": LABELS[1:]})
+    with pytest.raises(BadResults, match="cannot be compared"):
+        compare(honest_one, fewer)
+
+
+# --- the command line ---
+
+
+def test_report_writes_a_page_and_prints_its_name(results_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["report", str(results_root), "--out", str(out)])
+    assert done.stdout == f"{out}\n"
+    assert Page(out.read_text(encoding="utf-8")).tags["article"] == len(SYSTEMS)
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_report_prints_the_table_whole_where_nobody_sees_an_edge(results_root: Path) -> None:
+    printed = CliRunner().invoke(app, ["report", str(results_root)]).stdout
+    for simulated in SYSTEMS:
+        assert simulated.title in printed
+    assert printed.count("SELECTED ON TEST") == 1
+
+
+@pytest.mark.parametrize("format", ["markdown", "csv"])
+def test_report_prints_other_formats(
+    results_root: Path, results: list[Result], format: str
+) -> None:
+    printed = CliRunner().invoke(app, ["report", str(results_root), "--format", format]).stdout
+    made = {"markdown": tables.to_markdown, "csv": tables.to_csv}[format]
+    assert printed == made(results)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [(["--out", "page.pdf"], BadResults), (["--format", "html"], UnknownName)],
+)
+def test_report_refuses_what_it_cannot_make(
+    results_root: Path, words: list[str], error: type[Exception]
+) -> None:
+    done = CliRunner().invoke(app, ["report", str(results_root), *words])
+    assert isinstance(done.exception, error)
+    assert done.stdout == ""
+
+
+def test_compare_prints_difference_interval_and_p(results_root: Path) -> None:
+    words = ["honest/emodb-light_sernet", "classic/emodb-compare-svm"]
+    done = CliRunner().invoke(app, ["compare", *(str(results_root / word) for word in words)])
+    assert re.search(
+        r"A - B +\+6\.2 points, 95 % interval \[\+\d.*\] over 10 speakers", done.stdout
+    )
+    assert re.search(r"p +0\.\d{4} by all swaps", done.stdout)
+    assert "535 utterances that both have" in done.stdout
+
+
+def test_report_needs_no_torch(results_root: Path) -> None:
+    code = (
+        "import sys; from lightser.cli import app, main; import lightser.cli.report;"
+        f"app(['report', {str(results_root)!r}], standalone_mode=False);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -89,7 +89,7 @@ def evaluate(
     for problem in problems:
         print(f"lightser: {problem}", file=sys.stderr)
     if problems:
-        print(f"lightser: {len(problems)} utterances are not in the score", file=sys.stderr)
+        print(f"lightser: not in the score: {len(problems)} of {len(kept)}", file=sys.stderr)
         raise typer.Exit(2)
 
 
@@ -195,10 +195,7 @@ def warnings_of(card: "Card", corpus: str, match: Match) -> list[str]:
         )
     if match.left_out:
         counted = ", ".join(f"{label} ({n})" for label, n in match.left_out.items())
-        lines.append(
-            f"{sum(match.left_out.values())} utterances are left out, whose label {card.name} "
-            f"does not know: {counted}"
-        )
+        lines.append(f"left out, as {card.name} does not know the label: {counted}")
     if match.never_true:
         lines.append(
             f"{corpus} has no {' and no '.join(match.never_true)}; answers of that kind are wrong"

@@ -160,7 +160,9 @@ def _lead(results: Sequence[Result]) -> str:
 def _overview(corpus: str, results: Sequence[Result]) -> str:
     figures = [
         _figure(
-            plots.to_svg(plots.intervals(_by_system(results), plots.PAGE), f"intervals {corpus}"),
+            plots.to_svg(
+                plots.intervals(_by_system(results), plots.PAGE), f"Scores with intervals, {corpus}"
+            ),
             "How sure each score is",
             "UA with its 95 % interval over speakers. Where two overlap widely, neither wins.",
         )
@@ -168,7 +170,9 @@ def _overview(corpus: str, results: Sequence[Result]) -> str:
     for number, family in enumerate(families(results)):
         figures.append(
             _figure(
-                plots.to_svg(plots.steps(family, plots.PAGE), f"steps {corpus} {number}"),
+                plots.to_svg(
+                    plots.steps(family, plots.PAGE), f"Steps of protocol {number + 1}, {corpus}"
+                ),
                 "What the protocol is worth",
                 f"{escape(family[0].title)}: one recipe, nothing changed but how it is tested.",
             )
@@ -313,7 +317,7 @@ def _section(result: Result) -> str:
     headline = "".join(
         f"<div><strong>{value}</strong><span>{name}</span></div>" for name, value in numbers
     )
-    badges = _badges(result) or '<span class="badge good">honest</span>'
+    badges = '<span class="badge good">honest</span>' * result.is_honest + _badges(result)
     facts = [
         ("Recipe", f"<code>{escape(result.name)}</code>"),
         ("Protocol", escape(protocol_cell(result))),
@@ -346,12 +350,12 @@ def _figures(result: Result) -> list[str]:
     seeds = f" of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
     figures = [
         _figure(
-            plots.to_svg(plots.confusion(result, plots.PAGE), f"confusion {result.name}"),
+            plots.to_svg(plots.confusion(result, plots.PAGE), f"Confusion matrix, {result.name}"),
             "What is taken for what",
             f"Per cent of each row; below, how many of the {decisions}{seeds}.",
         ),
         _figure(
-            plots.to_svg(plots.speakers(result, plots.PAGE), f"speakers {result.name}"),
+            plots.to_svg(plots.speakers(result, plots.PAGE), f"UA by speaker, {result.name}"),
             "Whose voice is hard",
             "UA of each speaker; line and band are the pooled UA and its interval."
             + (" Faint dots are single seeds." if seeds else ""),
@@ -360,14 +364,18 @@ def _figures(result: Result) -> list[str]:
     if len(result.history):
         figures.append(
             _figure(
-                plots.to_svg(plots.learning_curves(result, plots.PAGE), f"curves {result.name}"),
+                plots.to_svg(
+                    plots.learning_curves(result, plots.PAGE), f"Learning curves, {result.name}"
+                ),
                 "How training went",
                 "Thin: the folds of the first seed. Thick: the mean of all.",
             )
         )
     figures.append(
         _figure(
-            plots.to_svg(plots.reliability(result, plots.PAGE), f"reliability {result.name}"),
+            plots.to_svg(
+                plots.reliability(result, plots.PAGE), f"Reliability diagram, {result.name}"
+            ),
             "Whether its confidence can be believed",
             "On the dashed line, an answer given with 70 per cent is right 70 times in 100. "
             "Larger dots stand for more answers.",

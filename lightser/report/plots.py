@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -192,16 +193,16 @@ def learning_curves(result: Result, theme: Theme = LIGHT) -> Figure:
         markeredgewidth=1.1,
         label=f"{axis} kept",
         zorder=5,
+        clip_on=False,
     )
     top.set_ylabel("per cent", color=theme.muted)
-    top.legend(
-        loc="lower right", frameon=False, labelcolor=theme.ink, fontsize=SMALL, handlelength=1.4
-    )
+    _legend(figure, top.get_legend_handles_labels()[0], theme)
     draw(bottom, "train_loss", 1, theme.muted, "train loss")
     bottom.set_ylabel("train loss", color=theme.muted)
     bottom.set_xlabel(axis, color=theme.muted)
     bottom.set_ylim(bottom=0)
     bottom.set_xlim(0, history[axis].max())
+    bottom.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
     figure.align_ylabels()
     return figure
 
@@ -269,7 +270,7 @@ def intervals(results: Sequence[Result], theme: Theme = LIGHT) -> Figure:
     axes.set_yticks([])
     axes.set_xlabel("UA, per cent, with 95 % interval over speakers", color=theme.muted)
     _percent_axis(axes, theme)
-    _legend(figure, results, theme)
+    _legend(figure, _marks(results, theme), theme)
     return figure
 
 
@@ -347,30 +348,35 @@ def _percent_axis(axes: Axes, theme: Theme) -> None:
     axes.grid(axis="x", color=theme.faint, linewidth=0.7)
 
 
-def _legend(figure: Figure, results: Sequence[Result], theme: Theme) -> None:
+def _marks(results: Sequence[Result], theme: Theme) -> list[Line2D]:
+    """Return what the legend of :func:`intervals` explains, of what is there."""
     marks: list[tuple[str, dict[str, Any]]] = []
     if any(result.is_honest for result in results):
         marks.append(("honest", {"marker": "o", "color": theme.honest}))
     if not all(result.is_honest for result in results):
         marks.append(("as published, ours", {"marker": "s", "color": theme.lax}))
     if any(published(result, "ua") is not None for result in results):
-        look = {"marker": "D", "markerfacecolor": "none", "color": theme.ink}
-        marks.append(("published", look))
+        marks.append(("published", {"marker": "D", "markerfacecolor": "none", "color": theme.ink}))
     if any(result.is_classic and result.is_honest for result in results):
         marks.append(("classic", {"color": theme.muted, "linestyle": (0, (4, 3))}))
-    handles = [
+    return [
         Line2D([], [], label=name, markersize=5, **{"linestyle": "none", **look})
         for name, look in marks
     ]
+
+
+def _legend(figure: Figure, handles: Sequence[Any], theme: Theme) -> None:
+    """Write a legend in one line above everything."""
     figure.legend(
-        handles=handles,
+        handles=list(handles),
         loc="outside upper left",
         ncols=len(handles),
         frameon=False,
         fontsize=SMALL,
         labelcolor=theme.ink,
-        handletextpad=0.3,
-        columnspacing=1.2,
+        handlelength=1.6,
+        handletextpad=0.4,
+        columnspacing=1.4,
         borderpad=0,
     )
 
@@ -509,20 +515,23 @@ def to_svg(figure: Figure, title: str) -> str:
 
     Args:
         figure: drawn with :data:`PAGE`.
-        title: read out by screen readers in place of the picture.
+        title: what it shows of what, for those who cannot see it; another one for each figure of
+            a page, as the ids within follow from it.
     """
     file = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
+    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"<!--.*?-->", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(
-        r' id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick)[^"]*"', "", drawing
-    )
+    drawing = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawing)  # not unique on a page, unlike hashes
+    drawing = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", drawing)
+    drawing = re.sub(r"font-family: [^;\"]*;? ?", "", drawing)  # the page's own font instead
     drawing = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", drawing).replace("xlink:href", "href")
-    drawing = re.sub(r"(\d+\.\d)\d+", r"\1", drawing)  # a tenth of a point is finer than a pixel
+    # A tenth of a point is finer than a pixel; an opacity needs its hundredths.
+    drawing = re.sub(r"(?<!opacity: )\b(\d+\.\d)\d+", r"\1", drawing)
     drawing = re.sub(r"\s*\n\s*", "\n", drawing)
     for name, stand_in in vars(PAGE).items():
         drawing = drawing.replace(stand_in, f"var(--{name})")

@@ -110,7 +110,7 @@ class Result:
         if scores.get("selected_on") == "test_wa":
             words.append("selected on test")
         if not scores.get("speaker_independent", False):
-            words.append("same speakers in training and test")
+            words.append("test speakers in training")
         if scores.get("transductive", False):
             words.append("uses the test speaker's data")
         if scores.get("quick", False):

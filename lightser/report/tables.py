@@ -12,6 +12,8 @@ from lightser.report.results import Result, interval, protocol_words, published,
 
 HONEST = "Honest: the test speakers had no part in training or in choosing the epoch"
 LAX = "As published: the test speakers, or the test set itself, had a part in training"
+TRAINING = "Training scores: the model has heard these very utterances"
+HEADINGS = (HONEST, LAX, TRAINING)
 
 HEADERS = (
     "System",
@@ -43,17 +45,26 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
+def heading_of(result: Result) -> str:
+    """Return under which of the :data:`HEADINGS` a result stands."""
+    if result.is_honest:
+        return HONEST
+    return TRAINING if result.scores.get("protocol") == "training score" else LAX
+
+
 def ordered(results: Iterable[Result]) -> list[Result]:
     """Sort by corpus, honest results first, the highest UA first."""
-    return sorted(results, key=lambda r: (r.corpus, not r.is_honest, -r.scores["pooled"]["ua"]))
+    return sorted(
+        results,
+        key=lambda r: (r.corpus, HEADINGS.index(heading_of(r)), -r.scores["pooled"]["ua"], r.name),
+    )
 
 
 def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
     """Return (corpus, heading, results) for each group that a table keeps apart."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in ordered(results):
-        heading = HONEST if result.is_honest else LAX
-        groups.setdefault((result.corpus, heading), []).append(result)
+        groups.setdefault((result.corpus, heading_of(result)), []).append(result)
     return [(corpus, heading, group) for (corpus, heading), group in groups.items()]
 
 
@@ -71,6 +82,9 @@ def published_cell(result: Result) -> str:
 
 
 def fold_mean_cell(result: Result) -> str:
+    """Return for example ``79.2 ± 11.9``, or a dash where there is one fold only."""
+    if result.predictions["fold"].nunique() < 2:
+        return "–"
     by_fold = result.scores["fold_mean"]["ua"]
     return f"{percent(by_fold['mean'])} ± {percent(by_fold['std'])}"
 

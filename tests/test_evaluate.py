@@ -1,0 +1,214 @@
+"""``lightser evaluate``, with a small real model on the clips that ship with the package."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, plain_answer, write_model
+from typer.testing import CliRunner, Result
+
+import lightser.cli.evaluate  # noqa: F401  # registers its command
+from lightser.cli import app
+from lightser.cli.evaluate import alike, match_labels
+from lightser.errors import BadCorpus, BadResults, LightserError, UnknownName
+from lightser.report.results import read_result
+
+CLIPS = {"anger": ANGER, "sadness": SADNESS, "happiness": HAPPINESS}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def emodb(tmp_path: Path) -> Path:
+    """Return an Emo-DB of three clips, which the card of the model says that it was trained on."""
+    folder = tmp_path / "emodb"
+    folder.mkdir()
+    for clip in CLIPS.values():
+        shutil.copy(clip, folder)
+    return folder
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that sorts clips into folders by label: a corpus of one's own."""
+
+    def make(**labels: Path) -> Path:
+        root = tmp_path / "own"
+        for label, clip in labels.items():
+            (root / label).mkdir(parents=True)
+            shutil.copy(clip, root / label)
+        return root
+
+    return make
+
+
+def evaluate(model: Path, corpus: str, *words: str) -> Result:
+    return CliRunner().invoke(app, ["evaluate", str(model), "--corpus", corpus, *words])
+
+
+def test_answers_are_the_models_own_and_scores_follow_from_them(
+    model: Path, labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = evaluate(model, f"folder={labelled(**CLIPS)}", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(out / "predictions.csv").set_index("truth")
+    for label, clip in CLIPS.items():
+        samples, _ = soundfile.read(clip, dtype="float32")
+        got = table.loc[label, [f"p_{name}" for name in LABELS]].to_numpy(float)
+        if len(samples) <= 2.0 * 16_000:  # one window, so that the plain graph answers the same
+            np.testing.assert_allclose(got, plain_answer(samples), atol=1e-4)
+        assert table.loc[label, "predicted"] == LABELS[got.argmax()]
+    right = int((table["predicted"] == table.index).sum())
+    assert re.search(rf"^UA +{100 * right / 3:.1f}", done.stdout, re.M)
+    assert read_result(out).scores["pooled"]["wa"] == pytest.approx(right / 3)
+
+
+def test_another_corpus_is_an_honest_test_and_the_page_can_show_it(
+    model: Path, labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    evaluate(model, f"folder={labelled(**CLIPS)}", "--out", str(tmp_path / "out"))
+    result = read_result(tmp_path / "out")
+    assert result.is_honest
+    assert result.title == "tiny on folder"
+    assert "Trained on emodb, tested on all of folder" in result.scores["protocol_note"]
+
+
+def test_a_corpus_that_the_model_was_trained_on_gives_a_training_score_and_it_says_so(
+    model: Path, emodb: Path, tmp_path: Path
+) -> None:
+    done = evaluate(model, f"emodb={emodb}", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    assert "WARNING: tiny was trained on emodb" in done.stderr
+    assert "a training score, not a test" in done.stdout
+    result = read_result(tmp_path / "out")
+    assert not result.is_honest
+    assert result.caveats == ["test speakers in training"]
+
+
+def test_labels_that_the_model_does_not_know_are_left_out_and_counted(
+    model: Path, labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    corpus = labelled(anger=ANGER, sadness=SADNESS, surprise=HAPPINESS)
+    done = evaluate(model, f"folder={corpus}", "--out", str(tmp_path / "out"))
+    assert "left out, as tiny does not know the label: surprise (1)" in done.stderr
+    assert "2 utterances" in done.stdout
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert scores["left_out"] == {"surprise": 1}
+    assert scores["n_utterances"] == 2
+
+
+def test_a_label_can_be_mapped_to_one_of_the_models(
+    model: Path, labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    corpus = labelled(anger=ANGER, joy=HAPPINESS, surprise=SADNESS)
+    words = ["--map", "joy=happiness,surprise=", "--out", str(tmp_path / "out")]
+    evaluate(model, f"folder={corpus}", *words)
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert sorted(table["truth"]) == ["anger", "happiness"]
+
+
+@pytest.mark.parametrize(
+    ("found", "mapped", "error", "message"),
+    [
+        (["happy", "anger"], {}, BadCorpus, "--map happy=happiness"),
+        (["ANGER", "fear"], {}, BadCorpus, "--map ANGER=anger"),
+        (["joy", "rage"], {}, BadCorpus, "none in common"),
+        (["anger"], {"joy": "happiness"}, UnknownName, "label of the corpus 'joy'"),
+        (["joy"], {"joy": "happines"}, UnknownName, "did you mean 'happiness'"),
+    ],
+)
+def test_labels_that_do_not_match_for_certain_are_refused(
+    found: list[str], mapped: dict[str, str], error: type[LightserError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        match_labels(found, LABELS, mapped)
+
+
+def test_a_spelling_can_be_left_out_by_an_empty_map() -> None:
+    match = match_labels(["happy", "anger", "happy"], LABELS, {"happy": ""})
+    assert match.names == {"anger": "anger"}
+    assert match.left_out == {"happy": 2}
+    assert "happiness" in match.never_true
+
+
+@pytest.mark.parametrize("other", ["surprise", "calm", "frustration", "excitement", "joy"])
+def test_other_emotions_are_no_spellings(other: str) -> None:
+    assert alike(other, LABELS) is None
+
+
+@pytest.mark.parametrize(
+    ("short", "label"),
+    [("hap", "happiness"), ("ang", "anger"), ("Sad", "sadness"), ("neu", "neutral")],
+)
+def test_the_short_names_of_corpora_are_recognised_as_spellings(short: str, label: str) -> None:
+    assert alike(short, LABELS) == label
+
+
+def test_a_clip_that_cannot_be_read_is_named_and_the_others_are_scored(
+    model: Path, labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    corpus = labelled(**CLIPS)
+    soundfile.write(corpus / "anger" / "silence.wav", np.zeros(16_000), 16_000)
+    done = evaluate(model, f"folder={corpus}", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "silence.wav" in done.stderr
+    assert "not in the score: 1 of 4" in done.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 3
+
+
+def test_a_part_of_a_file_is_heard_alone(model: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(ANGER, dtype="float32")
+    table = tmp_path / "parts.csv"
+    table.write_text(
+        f"file,start,end,label,speaker\n{ANGER},0.2,1.2,anger,10\n{ANGER},,,anger,10\n",
+        encoding="utf-8",
+    )
+    done = evaluate(model, f"table={tmp_path}", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    answers = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    part = answers[answers["utterance"].str.contains("0.2-1.2", regex=False)]
+    got = part[[f"p_{label}" for label in LABELS]].to_numpy(float)[0]
+    expected = plain_answer(samples[round(0.2 * rate) : round(1.2 * rate)])
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_results_of_training_are_never_written_over(
+    model: Path, emodb: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "scores.json").write_text('{"protocol": "loso"}', encoding="utf-8")
+    done = evaluate(model, f"emodb={emodb}", "--out", str(out))
+    assert isinstance(done.exception, BadResults)
+    assert [file.name for file in out.iterdir()] == ["scores.json"]
+
+
+def test_an_evaluation_can_be_repeated_to_the_same_scores(
+    model: Path, emodb: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    tables = []
+    for _ in range(2):
+        assert evaluate(model, f"emodb={emodb}", "--out", str(out)).exit_code == 0
+        tables.append((out / "predictions.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_a_whole_corpus_is_scored_over_its_speakers(
+    model: Path, corpus_root: Callable[[str], Path]
+) -> None:
+    done = evaluate(model, f"ravdess={corpus_root('ravdess')}")
+    assert done.exit_code == 0, done.output
+    assert "1056 utterances" in done.stdout
+    assert "over 24 speakers" in done.stdout
+    assert "calm (192), surprise (192)" in done.stderr
