@@ -267,6 +267,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     ("samples", "complaint"),
     [
         (np.zeros(16_000, np.float32), "silent"),
+        (np.full(16_000, 0.25, np.float32), "silent"),
         (NOISE[:1_599], "at least 0.1 s"),
         (NOISE[:0], "at least 0.1 s"),
         (np.where(np.arange(16_000) == 9, np.nan, NOISE), "NaN or infinity"),
@@ -333,6 +334,20 @@ def test_windows_cover_the_clip_evenly_and_are_the_fewest(total: int, window: in
     assert (steps <= window).all()  # nothing is left out
     assert len(steps) == 0 or steps.max() - steps.min() <= 1  # to the sample
     assert (len(starts) - 1) * window < total  # fewer would not do
+
+
+@settings(deadline=None)
+@given(st.integers(2, 3_000), st.integers(1, 700), st.floats(0, 1))
+def test_clips_are_cut_as_they_were_when_scores_were_measured(
+    total: int, window: int, share: float
+) -> None:
+    cut_windows = pytest.importorskip("lightser.training.batches").cut_windows
+    least = max(round(share * window), 1)
+    samples = np.arange(total, dtype=np.float32)
+    padded = pad_to(samples, least)
+    ours = cut([padded], window_starts(len(padded), window), window)
+    for piece, theirs in zip(ours, cut_windows(samples, window, least), strict=True):
+        np.testing.assert_array_equal(piece, theirs)
 
 
 @settings(deadline=None)

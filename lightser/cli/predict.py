@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
 
 import typer
 
@@ -77,10 +77,10 @@ def predict(
         check_plot(plot, names)
 
     with ExitStack() as open_until_the_end, spoken_warnings():
-        stdin = None
-        if STDIN in names:
-            stdin = open_until_the_end.enter_context(rereadable(read_stdin()))
-        sources = [(name, stdin if name == STDIN else name) for name in names]
+        sources: list[tuple[str, str | BinaryIO]]
+        sources = [(name, read_stdin() if name == STDIN else name) for name in names]
+        if plot is not None:  # the rows read it, and so does the picture
+            sources = [(n, open_until_the_end.enter_context(rereadable(s))) for n, s in sources]
         is_drawn = format == "table" and out is None and sys.stdout.isatty()
         # Rows that appear on the terminal one by one are progress enough.
         hidden = out is None and sys.stdout.isatty() and not is_drawn
@@ -103,7 +103,7 @@ def predict(
 
 def heard(
     recognizer: "Recognizer",
-    sources: Sequence[tuple[str, Any]],
+    sources: Sequence[tuple[str, str | BinaryIO]],
     window: float | None,
     hop: float | None,
     problems: list[LightserError],
@@ -116,6 +116,7 @@ def heard(
     """
     from lightser.audio.files import audio_info
     from lightser.inference.formats import Row
+    from lightser.inference.sources import rereadable
 
     for done, (name, source) in enumerate(sources):
         spoken = os.fsencode(name).decode("utf-8", "replace")
@@ -125,11 +126,12 @@ def heard(
             if window is None:
                 yield Row.of(spoken, recognizer.predict(source))
                 continue
-            duration_s = audio_info(source).duration_s if tell else 0.0
-            for segment in recognizer.segments(source, window_s=window, hop_s=hop):
-                yield Row.of(spoken, segment)
-                if tell:
-                    tell(done + min(segment.end / duration_s, 1.0), spoken)
+            with rereadable(source) as clip:
+                duration_s = audio_info(clip).duration_s if tell else 0.0
+                for segment in recognizer.segments(clip, window_s=window, hop_s=hop):
+                    yield Row.of(spoken, segment)
+                    if tell:
+                        tell(done + min(segment.end / duration_s, 1.0), spoken)
         except LightserError as error:
             problems.append(error)
 
@@ -372,7 +374,7 @@ def draw_plot(
     path: Path,
     recognizer: "Recognizer",
     name: str,
-    source: Any,
+    source: str | BinaryIO,
     window: float | None,
     hop: float | None,
 ) -> None:

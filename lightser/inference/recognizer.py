@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,11 @@ from lightser.inference.segments import (
     pad_to,
     window_starts,
 )
-from lightser.inference.sources import Audio, mono_blocks, name_of, rereadable
+from lightser.inference.sources import AnyAudio, Audio, mono_blocks, name_of, rereadable
 from lightser.inference.stream import Stream
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-AnyAudio = TypeVar("AnyAudio", bound=Audio)
 
 # A clip up to this is held in memory; a longer one is read twice instead, once for its length.
 _HELD_S = 600.0
@@ -137,17 +135,19 @@ class Recognizer:
             MissingExtra: its format needs the extra ``codecs``.
         """
         rate = self.card.sample_rate
-        with rereadable(source) as source:
+        with rereadable(source) as clip:
             held: list[Wave] = []
             total, low, high = 0, np.inf, -np.inf
-            for block in mono_blocks(source, sample_rate, rate):
+            for block in mono_blocks(clip, sample_rate, rate):
                 total += len(block)
                 low, high = min(low, block.min()), max(high, block.max())
                 if total <= _HELD_S * rate:
                     held.append(block)
+                else:
+                    held.clear()
             check_audible(np.array([low, high], np.float32), name_of(source))
             is_held = total <= _HELD_S * rate
-            blocks = held if is_held else mono_blocks(source, sample_rate, rate)
+            blocks = held if is_held else mono_blocks(clip, sample_rate, rate)
             starts = window_starts(total, self._window)
             mean = self._mean(blocks, starts)
         return Prediction(

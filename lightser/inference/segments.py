@@ -41,9 +41,9 @@ def in_words(probabilities: dict[str, float], runners_up: int = 2) -> str:
     'fear 94 % (anger 6 %)'
     """
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    first, *others = (f"{label} {100 * p:.0f} %" for label, p in ranked if p >= 0.01)
-    others = others[:runners_up]
-    return f"{first} ({', '.join(others)})" if others else first
+    (first, share), *others = ranked[: 1 + runners_up]
+    then = ", ".join(f"{label} {100 * p:.0f} %" for label, p in others if p >= 0.01)
+    return f"{first} {100 * share:.0f} %" + (f" ({then})" if then else "")
 
 
 def name_probabilities(
@@ -70,7 +70,8 @@ def window_starts(total: int, window: int) -> list[int]:
     if total <= window:
         return [0]
     count = -(-total // window)  # rounded up
-    return [round(i * (total - window) / (count - 1)) for i in range(count)]
+    starts: list[int] = np.linspace(0, total - window, count).round().astype(int).tolist()
+    return starts
 
 
 def cut(blocks: Iterable[Wave], starts: Iterable[int], window: int) -> Iterator[Wave]:

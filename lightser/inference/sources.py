@@ -6,7 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from lightser.errors import BadAudio
 from lightser.inference.segments import Wave
 
 # A path, a binary file object, or samples [T] or [T, channels].
-Audio: TypeAlias = "Source | NDArray[Any]"
+Audio: TypeAlias = Source | NDArray[Any]
+AnyAudio = TypeVar("AnyAudio", bound=Audio)
 
 # Zero and full scale of integer samples.
 _SCALES = {
@@ -113,7 +114,7 @@ def mono_blocks(source: Audio, sample_rate: int | None, rate: int) -> Iterator[W
 
 
 @contextmanager
-def rereadable(source: Audio) -> Iterator[Audio]:
+def rereadable(source: AnyAudio) -> Iterator[AnyAudio | BinaryIO]:
     """Give something that can be read twice: the source itself, or a copy on disk of a pipe."""
     pipe: BinaryIO | None = None
     if isinstance(source, (str, os.PathLike)):
