@@ -575,7 +575,9 @@ def test_the_readme_gets_the_table_once_and_keeps_the_rest(
     results: list[Result], tmp_path: Path
 ) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- results -->\nstale words\n<!-- /results -->\nafter\n", encoding="utf-8")
+    readme.write_text(
+        "before\n<!-- results -->\nstale words\n<!-- /results -->\nafter\n", encoding="utf-8"
+    )
     tables.put_into_readme(readme, results)
     first = readme.read_text(encoding="utf-8")
     tables.put_into_readme(readme, results)
@@ -641,13 +643,11 @@ def test_curves_of_a_recipe_that_counts_updates_share_the_updates(honest_one: Re
     assert bottom.get_xlim()[1] == 600
 
 
-def test_curves_are_drawn_where_neither_validation_nor_test_was_looked_at(
-    honest_one: Result,
-) -> None:
+def test_only_the_loss_is_drawn_where_training_looked_at_nothing(honest_one: Result) -> None:
     history = honest_one.history.assign(valid_ua=np.nan, valid_wa=np.nan)
-    figure = plots.learning_curves(replace(honest_one, history=history))
-    assert "train loss" in texts(figure)
-    plots.to_svg(figure, "blind")
+    (axes,) = plots.learning_curves(replace(honest_one, history=history)).axes
+    assert axes.get_ylabel() == "train loss"
+    assert len(axes.lines) == 11
 
 
 def test_speakers_are_drawn_with_their_own_ua(honest_one: Result) -> None:
@@ -681,6 +681,21 @@ def test_every_plot_follows_the_theme_of_its_page(published_one: Result, plot: A
     assert "var(--ink)" in colours or "var(--muted)" in colours
     assert "font-family" not in svg
     xml.etree.ElementTree.fromstring(svg)
+
+
+@pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
+def test_an_inline_plot_says_every_word_and_number_of_the_figure(
+    published_one: Result, plot: Any
+) -> None:
+    figure = plot(published_one, plots.PAGE)
+    figure.axes[-1].set_title("0.125 and 82.55")
+    svg = xml.etree.ElementTree.fromstring(plots.to_svg(figure, "a plot, 0.125"))
+    said = "\n".join(text.text or "" for text in svg.iter("text"))
+    drawn = {part for text in texts(figure) for part in text.split("\n")}
+    drawn -= {tick for tick in drawn if tick not in said and re.fullmatch(r"[−\d.]+", tick)}
+    assert all(part in said for part in drawn)
+    assert "0.125 and 82.55" in said
+    assert svg.get("aria-label") == "a plot, 0.125"
 
 
 @pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)

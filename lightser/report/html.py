@@ -368,7 +368,10 @@ def _figures(result: Result) -> list[str]:
                     plots.learning_curves(result, plots.PAGE), f"Learning curves, {result.name}"
                 ),
                 "How training went",
-                "Thin: the folds of the first seed. Thick: the mean of all.",
+                "Thin: the folds of the first seed. Thick: the mean of all."
+                + (
+                    " The last epoch is kept." if result.scores.get("selected_on") == "last" else ""
+                ),
             )
         )
     figures.append(

@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -162,49 +163,63 @@ def learning_curves(result: Result, theme: Theme = LIGHT) -> Figure:
     """Draw accuracy over epochs: each fold thin, their mean thick, the kept epochs as dots.
 
     Where the protocol looks at the test set, its accuracy is drawn too, and at the right what
-    looking is worth: from the mean after the last epoch up to the mean of the best epochs.
+    looking is worth: from the mean after the last epoch up to the mean of the best epochs. Where
+    training looked at nothing, and kept its last epoch, there is only the loss to draw.
     """
     history = result.history
-    gain = selection_gain(history)
     axis = progress_axis(history)
-    first_seed = history[history["seed"] == history["seed"].min()]
-    figure, (top, bottom) = _figure(WIDTH, 3.5, theme, rows=(3.2, 1))
-
-    def draw(axes: Axes, column: str, scale: float, colour: str, name: str) -> None:
-        for _, job in first_seed.groupby("fold"):
-            axes.plot(job[axis], scale * job[column], color=colour, linewidth=0.5, alpha=0.3)
-        mean = scale * history.groupby(axis)[column].mean()
-        axes.plot(mean.index, mean, color=colour, linewidth=1.8, label=name)
-
-    if history["valid_ua"].notna().any():
-        draw(top, "valid_ua", 100, theme.honest, "validation UA")
-    if gain:
-        draw(top, "test_wa", 100, theme.lax, "test WA")
-        _bracket(top, 100 * gain.last, 100 * gain.best, theme)
-    on_test = result.scores.get("selected_on") == "test_wa"
-    chosen = chosen_epochs(history)
-    top.plot(
-        chosen[axis],
-        100 * chosen["test_wa" if on_test else "valid_ua"],
-        "o",
-        markersize=3.6,
-        markerfacecolor=theme.paper,
-        markeredgecolor=theme.lax if on_test else theme.honest,
-        markeredgewidth=1.1,
-        label=f"{axis} kept",
-        zorder=5,
-        clip_on=False,
-    )
-    top.set_ylabel("per cent", color=theme.muted)
-    _legend(figure, top.get_legend_handles_labels()[0], theme)
-    draw(bottom, "train_loss", 1, theme.muted, "train loss")
-    bottom.set_ylabel("train loss", color=theme.muted)
-    bottom.set_xlabel(axis, color=theme.muted)
-    bottom.set_ylim(bottom=0)
-    bottom.set_xlim(0, history[axis].max())
-    bottom.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
+    watched = [
+        (column, name, colour)
+        for column, name, colour in (
+            ("valid_ua", "validation UA", theme.honest),
+            ("test_wa", "test WA", theme.lax),
+        )
+        if history[column].notna().any()
+    ]
+    if not watched:
+        figure, losses = _figure(WIDTH, 2.2, theme)
+    else:
+        figure, (top, losses) = _figure(WIDTH, 3.5, theme, rows=(3.2, 1))
+        for column, name, colour in watched:
+            _curves(top, history, column, 100, colour, name)
+        on_test = result.scores.get("selected_on") == "test_wa"
+        chosen = chosen_epochs(history)
+        top.plot(
+            chosen[axis],
+            100 * chosen["test_wa" if on_test else "valid_ua"],
+            "o",
+            markersize=3.6,
+            markerfacecolor=theme.paper,
+            markeredgecolor=theme.lax if on_test else theme.honest,
+            markeredgewidth=1.1,
+            label=f"{axis} kept",
+            zorder=5,
+            clip_on=False,
+        )
+        if gain := selection_gain(history):
+            _bracket(top, 100 * gain.last, 100 * gain.best, theme)
+        top.set_ylabel("per cent", color=theme.muted)
+        _legend(figure, top.get_legend_handles_labels()[0], theme)
+    _curves(losses, history, "train_loss", 1, theme.muted, "train loss")
+    losses.set_ylabel("train loss", color=theme.muted)
+    losses.set_xlabel(axis, color=theme.muted)
+    losses.set_ylim(bottom=0)
+    losses.set_xlim(0, history[axis].max())
+    losses.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
     figure.align_ylabels()
     return figure
+
+
+def _curves(
+    axes: Axes, history: pd.DataFrame, column: str, scale: float, colour: str, name: str
+) -> None:
+    """Draw a column of the history: the first seed's folds thin, the mean of all jobs thick."""
+    axis = progress_axis(history)
+    first_seed = history[history["seed"] == history["seed"].min()]
+    for _, job in first_seed.groupby("fold"):
+        axes.plot(job[axis], scale * job[column], color=colour, linewidth=0.5, alpha=0.3)
+    mean = scale * history.groupby(axis)[column].mean()
+    axes.plot(mean.index, mean, color=colour, linewidth=1.8, label=name)
 
 
 def _bracket(axes: Axes, last: float, best: float, theme: Theme) -> None:
@@ -455,7 +470,7 @@ def speakers(result: Result, theme: Theme = LIGHT) -> Figure:
     by_speaker = speaker_scores(result)
     colour = result_colour(result, theme)
     names = sorted(by_speaker, key=lambda name: float(np.mean(by_speaker[name][1])))
-    figure, axes = _figure(WIDTH, 0.22 * len(names) + 0.75, theme)
+    figure, axes = _figure(WIDTH, max(1.9, 0.22 * len(names) + 0.75), theme)
     ends = interval(result, "ua")
     if ends:
         axes.axvspan(100 * ends[0], 100 * ends[1], color=colour, alpha=0.13, linewidth=0)
@@ -463,8 +478,9 @@ def speakers(result: Result, theme: Theme = LIGHT) -> Figure:
     for row, name in enumerate(names):
         values = 100 * np.array(by_speaker[name][1])
         if len(values) > 1:
-            axes.plot(values, [row] * len(values), "o", color=colour, markersize=3, alpha=0.4)
-        axes.plot(values.mean(), row, "o", color=colour, markersize=5.5)
+            every = [row] * len(values)
+            axes.plot(values, every, "o", color=colour, markersize=3, alpha=0.4, clip_on=False)
+        axes.plot(values.mean(), row, "o", color=colour, markersize=5.5, clip_on=False)
     axes.set_yticks(range(len(names)), [f"{name}  ·  {by_speaker[name][0]}" for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     lowest = min(min(values) for _, values in by_speaker.values())
@@ -523,16 +539,22 @@ def to_svg(figure: Figure, title: str) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
-    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"<!--.*?-->", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawing)  # not unique on a page, unlike hashes
     drawing = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", drawing)
     drawing = re.sub(r"font-family: [^;\"]*;? ?", "", drawing)  # the page's own font instead
     drawing = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", drawing).replace("xlink:href", "href")
-    # A tenth of a point is finer than a pixel; an opacity needs its hundredths.
-    drawing = re.sub(r"(?<!opacity: )\b(\d+\.\d)\d+", r"\1", drawing)
+    drawing = re.sub(r"<[^>]*>", _rounded, drawing)
     drawing = re.sub(r"\s*\n\s*", "\n", drawing)
     for name, stand_in in vars(PAGE).items():
         drawing = drawing.replace(stand_in, f"var(--{name})")
-    return drawing
+    return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+
+
+def _rounded(tag: re.Match[str]) -> str:
+    """Cut the coordinates in a tag to a tenth of a point, which is finer than a pixel.
+
+    An opacity needs its hundredths, and text is no business of ours.
+    """
+    return re.sub(r"(?<!opacity: )\b(\d+\.\d)\d+", r"\1", tag[0])
