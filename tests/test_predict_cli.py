@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import pty
@@ -23,11 +24,12 @@ import soundfile
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
 from PIL import Image
 
-from lightser import Recognizer
+from lightser import Recognizer, Segment
 from lightser.cli import main
 from lightser.cli.predict import clock, finer, shares
 from lightser.inference import bundled
 from lightser.inference.finding import find_audio, is_audio
+from lightser.report.clip import envelope, timeline
 from lightser.report.colours import EMOTION_COLOURS, colours_of
 
 
@@ -383,6 +385,30 @@ def test_a_picture_may_be_of_lines(call: Call, tmp_path: Path, ending: str, star
 def test_a_picture_of_what_cannot_be_read_is_not_drawn(call: Call, tmp_path: Path) -> None:
     assert call("predict", tmp_path / "no.wav", "--plot", tmp_path / "clip.png").code == 2
     assert os.listdir(tmp_path) == []
+
+
+def test_the_outline_of_a_waveform_does_not_depend_on_its_blocks() -> None:
+    samples = np.random.default_rng(0).normal(size=10_007).astype(np.float32)
+    whole = envelope([samples], len(samples), columns=100)
+    cuts = [0, 1, 50, 51, 3_000, 3_000, 9_999, len(samples)]
+    blocks = [samples[a:b] for a, b in itertools.pairwise(cuts)]
+    np.testing.assert_allclose(envelope(blocks, len(samples), columns=100), whole, rtol=1e-6)
+    assert len(whole) <= 100
+    assert whole[:, 0].min() == samples.min() and whole[:, 1].max() == samples.max()
+    np.testing.assert_allclose(whole[0, 2], np.sqrt(np.mean(samples[:101] ** 2)), rtol=1e-6)
+
+
+def test_many_segments_are_drawn_as_the_means_of_few() -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(2), 1_000)
+    segments = [
+        Segment(i, i + 2.0, "a", float(a), {"a": float(a), "b": float(b)})
+        for i, (a, b) in enumerate(p)
+    ]
+    times, rows = timeline(segments, 1_001.0, most=100)
+    assert len(times) == len(rows) == 102  # and both ends
+    assert (times[0], times[1], times[-1]) == (0, 5.5, 1_001)
+    np.testing.assert_allclose(rows[1], p[:10].mean(axis=0))
+    np.testing.assert_allclose(rows[[0, -1]], rows[[1, -2]])
 
 
 def test_a_picture_has_few_enough_points() -> None:

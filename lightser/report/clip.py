@@ -7,12 +7,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from lightser.report.colours import colours_of
 
-COLUMNS = 1200  # of the waveform, about two to a millimetre on paper
+COLUMNS = 1200  # of the waveform, about five to a millimetre on paper
+POINTS = 240  # of the probabilities over time
 INK, MUTED, FAINT = "#1d2329", "#6b7580", "#d9dee4"
 # A band of the lower panel is named inside if it is this high and lasts this long, as shares.
 _NAMED_HEIGHT, _NAMED_WIDTH = 0.16, 0.06
@@ -32,12 +33,12 @@ class Heard(Protocol):
 def envelope(
     blocks: Iterable[NDArray[np.float32]], total: int, columns: int = COLUMNS
 ) -> NDArray[np.float32]:
-    """Return the lowest and highest sample in each of at most ``columns`` stretches, ``[N, 2]``.
+    """Return the lowest, highest and root-mean-square sample of equal stretches, ``[N, 3]``.
 
     Args:
         blocks: a waveform in pieces ``[n]``; no more than one is held.
         total: samples in all of them.
-        columns: into how many equal stretches to divide it.
+        columns: how many stretches at most; the last one may be shorter.
     """
     size = max(-(-total // columns), 1)
     found = []
@@ -45,24 +46,37 @@ def envelope(
     for block in blocks:
         rest = np.concatenate([rest, block])
         whole = len(rest) - len(rest) % size
-        bins = rest[:whole].reshape(-1, size)
-        found.append(np.stack([bins.min(axis=1), bins.max(axis=1)], axis=1))
+        found.append(_extent(rest[:whole].reshape(-1, size)))
         rest = rest[whole:]
     if len(rest):
-        found.append(np.array([[rest.min(), rest.max()]], np.float32))
+        found.append(_extent(rest[None]))
     return np.concatenate(found)
 
 
+def _extent(stretches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``[N, 3]`` for samples ``[N, n]``."""
+    rms = np.sqrt(np.square(stretches).mean(axis=1))
+    return np.stack([stretches.min(axis=1), stretches.max(axis=1), rms], axis=1)
+
+
 def timeline(
-    segments: Sequence[Heard], duration_s: float
+    segments: Sequence[Heard], duration_s: float, most: int = POINTS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return times ``[N]`` and probabilities ``[N, C]``.
 
-    They stand at the middle of each segment, and are held from there to both ends.
+    They stand at the middle of each segment, and are held from there to both ends of the recording.
+    More than ``most`` are averaged in groups.
     """
-    times = [0.0, *((s.start + s.end) / 2 for s in segments), duration_s]
-    rows = [list(s.probabilities.values()) for s in (segments[0], *segments, segments[-1])]
-    return np.array(times), np.array(rows)
+    times = np.array([(s.start + s.end) / 2 for s in segments])
+    rows = np.array([list(s.probabilities.values()) for s in segments])
+    first = np.arange(0, len(times), -(-len(times) // most))  # of each group
+    sizes = np.diff([*first, len(times)])
+    times = np.add.reduceat(times, first) / sizes
+    rows = np.add.reduceat(rows, first) / sizes[:, None]
+    return (
+        np.concatenate([[0.0], times, [duration_s]]),
+        np.concatenate([rows[:1], rows, rows[-1:]]),
+    )
 
 
 def draw_clip(
@@ -77,7 +91,7 @@ def draw_clip(
     """Return the picture of one recording.
 
     Args:
-        wave: ``[N, 2]``, as :func:`envelope` gives it.
+        wave: ``[N, 3]``, as :func:`envelope` gives it.
         segments: in the order of time, all with the same labels.
         duration_s: seconds of the recording.
         title: what it is called.
@@ -96,7 +110,7 @@ def draw_clip(
         figure.subplots_adjust(left=0.06, right=0.98, top=0.89, bottom=0.16)
         _draw_wave(top, wave, duration_s, times, probabilities, list(colours.values()))
         _draw_bands(bottom, times, probabilities, colours)
-        bottom.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 5, 10]))
+        bottom.set_xticks(_ticks(duration_s))
         bottom.xaxis.set_major_formatter(FuncFormatter(lambda s, _: _clock(s, duration_s)))
         bottom.set_xlim(0, duration_s)
 
@@ -143,14 +157,16 @@ def _draw_wave(
     """Draw a waveform in the colour of the likeliest emotion of the moment."""
     middles = (np.arange(len(wave)) + 0.5) * duration_s / len(wave)
     now = np.stack([np.interp(middles, times, p) for p in probabilities.T])  # [C, N]
-    likeliest = now.argmax(axis=0)
+    ink = [colours[i] for i in now.argmax(axis=0)]
+    low, high, rms = wave.T
     reach = float(np.abs(wave).max()) or 1.0
     least = 0.004 * reach  # silence is a line
-    low, high = np.minimum(wave[:, 0], -least), np.maximum(wave[:, 1], least)
-    for index in np.unique(likeliest):
-        axes.fill_between(
-            middles, low, high, where=likeliest == index, step="mid", color=colours[index], lw=0
-        )
+    width = 1.5 * 662 / len(wave)  # points: the panel has 662, and columns overlap a little
+    pale = [_pale(colour) for colour in ink]
+    axes.vlines(middles, low, high, color=pale, lw=width, snap=False)
+    body_low, body_high = np.maximum(low, -rms), np.minimum(high, rms)
+    low, high = np.minimum(body_low, -least), np.maximum(body_high, least)
+    axes.vlines(middles, low, high, color=ink, lw=width, snap=False)
     axes.set_ylim(-1.06 * reach, 1.06 * reach)
     _strip(axes)
     axes.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
@@ -227,12 +243,30 @@ def _on(colour: str) -> str:
     return "#ffffff" if _luminance(colour) < 0.3 else INK
 
 
+def _pale(colour: str) -> str:
+    """Return a colour mixed with white."""
+    rgb = [round(0.42 * int(colour[i : i + 2], 16) + 0.58 * 255) for i in (1, 3, 5)]
+    return "#" + "".join(f"{value:02x}" for value in rgb)
+
+
 def _readable(colour: str) -> str:
     """Return a colour dark enough for text on white, of the same hue."""
     while 1.05 / (_luminance(colour) + 0.05) < 3:
         rgb = [int(0.93 * int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
         colour = "#" + "".join(f"{value:02x}" for value in rgb)
     return colour
+
+
+def _ticks(duration_s: float) -> list[float]:
+    """Return at most a dozen round times.
+
+    >>> _ticks(2.6)[:3], _ticks(10_700)[:3]
+    ([0.0, 0.5, 1.0], [0, 900, 1800])
+    """
+    steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30]
+    steps += [60 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480)]
+    step = next((s for s in steps if duration_s / s <= 12), 86_400)
+    return [i * step for i in range(int(duration_s / step) + 1)]
 
 
 def _clock(seconds: float, duration_s: float) -> str:
