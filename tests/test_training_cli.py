@@ -1,0 +1,116 @@
+"""``lightser train`` and ``reproduce``, from a recipe to a model that listens."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from lightser import Recognizer
+from lightser.audio.augment import speed
+from lightser.audio.files import read_audio
+from lightser.corpora.emodb import LABELS
+
+SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
+
+RECIPE = """
+title = "tiny"
+system = "light_sernet"
+standardize = true
+window_s = 1.0
+[corpus]
+name = "folder"
+speaker = "(s\\\\d)"
+[frontend]
+name = "relative_logmel"
+window_s = 1.0
+[model]
+name = "light_sernet"
+momentum = 0.1
+[optim]
+epochs = 60
+batch_size = 3
+[augment]
+place = true
+[protocol]
+name = "loso"
+valid_speakers = 0
+select = "last"
+[published]
+ua = 50.0
+source = "nowhere"
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A folder corpus, the samples at three speeds as if by three speakers, and a recipe for it."""
+    root = tmp_path_factory.mktemp("world")
+    for clip in sorted(SAMPLES.glob("*.flac")):
+        folder = root / "corpus" / LABELS[clip.stem[5]]
+        folder.mkdir(parents=True)
+        samples = read_audio(clip)
+        for speaker, factor in enumerate((0.97, 1.0, 1.03)):
+            soundfile.write(folder / f"s{speaker}_{clip.name}", speed(samples, factor), 16000)
+    (root / "tiny.toml").write_text(RECIPE)
+    return root
+
+
+def lightser(world: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "lightser", *words],
+        cwd=world,
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "HOME": str(world), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
+    given = ("tiny.toml", "--corpus", "folder=corpus")
+    ran = lightser(world, "reproduce", *given, "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    facts = json.loads((world / "results" / "tiny" / "scores.json").read_text())
+    assert facts["complete"] and facts["folds_done"] == 3
+    assert facts["pooled"]["ua"] > 0.6, "each speaker is another at another speed"
+    assert "50.00" in ran.stdout, "the published figure stands beside ours"
+
+    again = lightser(world, "reproduce", *given)
+    assert again.returncode == 0 and "3 jobs, 3 done" in again.stderr
+
+    trained = lightser(world, "train", *given, "--out", "model")
+    assert trained.returncode == 0, trained.stderr
+    assert not (world / "model.training").exists()
+    recognizer = Recognizer.load(world / "model")
+    assert recognizer.card.scores[0].ua == pytest.approx(facts["pooled"]["ua"], abs=1e-4)
+    for clip in SAMPLES.glob("*.flac"):
+        assert recognizer.predict(clip).label == LABELS[clip.stem[5]]
+
+    refused = lightser(world, "train", *given, "--out", "model")
+    assert refused.returncode == 2 and "--overwrite" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["reproduce", "zhong"], "No recipe 'zhong'"),
+        (["reproduce", "tiny.toml", "--corpus", "corpus"], "--corpus takes NAME=DIR"),
+        (["reproduce", "tiny.toml", "--corpus", "emodb=gone"], "There is no folder 'gone'"),
+        (["reproduce", "tiny.toml", "--corpus", "emobd=corpus"], "did you mean 'emodb'?"),
+        (["train", "tiny.toml", "--out", "m"], "trains on folder: say where it is"),
+    ],
+)
+def test_bad_words_get_one_line_and_exit_2(world, words, answer):
+    ran = lightser(world, *words)
+    assert ran.returncode == 2
+    assert answer in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
+
+
+def test_rows_whose_corpus_is_not_given_are_named(world):
+    ran = lightser(world, "reproduce", "light_sernet", "--plan")
+    assert ran.returncode == 0
+    assert "needs the corpus emodb (--corpus emodb=DIR)" in ran.stderr
