@@ -3,16 +3,16 @@
 import inspect
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lightser.cli import app
-from lightser.errors import BadCorpus, LightserError, LightserWarning, UnknownName
+from lightser.cli.warned import spoken_warnings
+from lightser.errors import BadCorpus, LightserError, UnknownName
 
 if TYPE_CHECKING:
     from lightser.corpora import Corpus
@@ -267,30 +267,6 @@ def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for cell, width, is_number in zip(row, widths, numeric, strict=True)
         ]
         print("  ".join(cells).rstrip())
-
-
-@contextmanager
-def spoken_warnings() -> Iterator[None]:
-    """Turn our own warnings into one line each on stderr."""
-    with warnings.catch_warnings():
-        others = warnings.showwarning
-
-        def speak(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, LightserWarning):
-                print(f"lightser: {message}", file=sys.stderr)
-            else:
-                others(message, category, filename, lineno, file, line)
-
-        warnings.simplefilter("always", LightserWarning)
-        warnings.showwarning = speak
-        yield
 
 
 @contextmanager

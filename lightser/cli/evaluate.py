@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightser.cli import app
-from lightser.cli.corpus import Options, progress_bar, read_options, spoken_warnings
+from lightser.cli.corpus import Options, progress_bar, read_options
 from lightser.cli.corpus_folders import corpus_folders
+from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadResults, LightserError, MissingExtra, UnknownName
 
 if TYPE_CHECKING:

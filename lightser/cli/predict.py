@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
 import typer
 
 from lightser.cli import app
-from lightser.errors import BadAudio, LightserError, LightserWarning, MissingExtra
+from lightser.cli.warned import spoken_warnings
+from lightser.errors import BadAudio, LightserError, MissingExtra
 
 if TYPE_CHECKING:
     from lightser.inference import Recognizer
@@ -154,18 +154,6 @@ def report(problems: Sequence[LightserError], n_files: int) -> None:
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)
     raise typer.Exit(2)
-
-
-@contextmanager
-def spoken_warnings() -> Iterator[None]:
-    """Turn our own warnings into one line each on stderr, when all is done."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LightserWarning)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                print(f"lightser: {warning.message}", file=sys.stderr)
 
 
 # Where rows go

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lightser.cli import app
-from lightser.cli.corpus import spoken_warnings
+from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadResults, MissingExtra, UnknownName
 
 if TYPE_CHECKING:

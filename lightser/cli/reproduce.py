@@ -8,6 +8,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
+from lightser.cli.warned import spoken_warnings
 
 
 @app.command(
@@ -58,9 +59,10 @@ def reproduce(
         if recipe.corpus.name not in folders:
             wanting[name] = recipe.corpus.name
             continue
-        table = load_corpus(
-            recipe.corpus.name, folders[recipe.corpus.name], **recipe.corpus.options
-        )
+        with spoken_warnings():
+            table = load_corpus(
+                recipe.corpus.name, folders[recipe.corpus.name], **recipe.corpus.options
+            )
         plans.append(
             make_plan(
                 recipe,

@@ -9,6 +9,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
+from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, MissingExtra
 
 
@@ -55,7 +56,8 @@ def train(
     if facts.corpus.name not in folders:
         needed = facts.corpus.name
         raise BadCorpus(f"{recipe} trains on {needed}: say where it is with --corpus {needed}=DIR")
-    table = load_corpus(facts.corpus.name, folders[facts.corpus.name], **facts.corpus.options)
+    with spoken_warnings():
+        table = load_corpus(facts.corpus.name, folders[facts.corpus.name], **facts.corpus.options)
     work = out.with_name(f"{out.name}.training")
     plan = make_plan(facts, table, name=recipe_name(path), out=work, device=device)
     scored = results or Path("results") / plan.name

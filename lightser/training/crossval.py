@@ -19,7 +19,14 @@ import pandas as pd
 
 import lightser
 from lightser.corpora import CORPORA
-from lightser.corpora.splits import PROTOCOLS, Fold, make_folds, write_folds
+from lightser.corpora.splits import (
+    PROTOCOLS,
+    Fold,
+    make_folds,
+    speakers_on_both_sides,
+    write_folds,
+)
+from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, build_system, cache_folder, write_atomically
@@ -88,7 +95,9 @@ def make_plan(
         recipe = quick(recipe)
     options = dict(recipe.protocol.options)
     # One deal for all seeds: these vary weights and chance, not who is tested when.
-    folds = make_folds(recipe.protocol.name, table, seed=options.pop("deal", 0), **options)
+    deal = options.pop("deal", 0)
+    content = list(content_hashes(table))  # equal audio never comes to lie on two honest sides
+    folds = make_folds(recipe.protocol.name, table, deal, content=content, **options)
     if is_quick:
         folds = folds[:QUICK_FOLDS]
     select = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
@@ -208,7 +217,8 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "protocol": protocol.name,
         "protocol_note": protocol.note,
         "selected_on": plan.select,
-        "speaker_independent": protocol.speaker_independent,
+        "speaker_independent": not speakers_on_both_sides(plan.folds, plan.table),
+        "text_independent": protocol.text_independent,
         "transductive": False,
         "corpus": plan.recipe.corpus.name,
         "labels": list(plan.labels),

@@ -68,7 +68,7 @@ def _state(job: Job) -> dict[str, Any] | None:
 
 
 def serial(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
-    """Run jobs one after another in this process: for debugging, and to check the others against."""
+    """Run jobs one after another in this process, to debug them or to check the others."""
     for job in jobs:
         run_job(job)
         progress({job.name: _state(job) or {}})

@@ -1,0 +1,20 @@
+"""Our own warnings on the command line: one line each on stderr."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightser.errors import LightserWarning
+
+
+@contextmanager
+def spoken_warnings() -> Iterator[None]:
+    """Turn our own warnings into one line each on stderr, when all is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LightserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"lightser: {warning.message}", file=sys.stderr)
