@@ -10,7 +10,7 @@ from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadCorpus, MissingExtra
+from lightser.errors import BadCorpus, BadModel, MissingExtra
 
 
 @app.command(
@@ -50,6 +50,8 @@ def train(
 
     from lightser.cli.watch import Watch
 
+    if out.exists() and not overwrite:
+        raise BadModel(f"There is a '{out}' already; give another --out, or --overwrite it")
     path = find_recipe(recipe)
     facts = read_recipe(path)
     folders = corpus_folders(corpus)
