@@ -6,10 +6,21 @@ escapes is a bug and shows its traceback.
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class LightserError(Exception):
     """What the user gave cannot be used."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error may come out of another process, whatever its constructor took.
+        return _restored, (type(self), str(self))
+
+
+def _restored(kind: "type[LightserError]", message: str) -> LightserError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    return error
 
 
 class UnknownName(LightserError):
