@@ -133,6 +133,11 @@ class FunctionalsSvm:
     is left out: mean and deviation of the functionals, machines, cost, and the temperature that
     makes probabilities of their votes.
 
+    A clip goes to the class that wins most duels; margins break ties. ``predict`` of scikit-learn
+    gives a tie to the class whose name comes first, so that names change the score: on Emo-DB, one
+    speaker left out, ComParE_2016 has 79.8 UA here, 79.6 there with the corpus's letters for names,
+    and 79.1 with English nouns.
+
     Args:
         costs: to choose from; of equals, the first.
 
