@@ -1,0 +1,127 @@
+"""The tables of both papers as data: whole, and in agreement with each other and the networks."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from lightser.corpora import CORPORA
+from lightser.models import MODELS
+
+FOLDER = Path(__file__).parent.parent / "recipes" / "published"
+COLUMNS = (
+    "row", "corpus", "part", "system", "printed_as", "ua", "wa", "f1", "size", "unit", "source",
+    "note",
+)  # fmt: skip
+# Lines of each table, counted in the papers.
+ROWS = {
+    "zhong2020_table2": 4,
+    "zhong2020_table3": 5,
+    "zhong2020_table4": 18,
+    "zhong2020_table5": 7,
+    "light_sernet_table1": 10,
+    "light_sernet_table2": 4,
+    "light_sernet_table3": 5,
+    "light_sernet_table4": 4,
+}
+
+
+def read(table):
+    with (FOLDER / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+        return {line["row"]: line for line in csv.DictReader(file)}
+
+
+def figures(table, row):
+    return tuple(float(line) if (line := read(table)[row][k]) else None for k in ("ua", "wa", "f1"))
+
+
+def test_every_table_of_both_papers_is_there():
+    assert {path.stem for path in FOLDER.glob("*.csv")} == set(ROWS)
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_every_row_is_whole(table):
+    lines = read(table)
+    assert len(lines) == ROWS[table]  # so no two rows share a name either
+    with (FOLDER / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.reader(file))) == ROWS[table] + 1
+    for row, line in lines.items():
+        assert set(COLUMNS) <= set(line), row
+        assert None not in line, row  # no surplus cell
+        assert line["corpus"] in CORPORA and row.startswith(line["corpus"])
+        assert line["part"] in ("all", "improvised")
+        assert line["system"] in MODELS
+        assert line["source"] and line["printed_as"]
+        printed = [float(line[key]) for key in ("ua", "wa", "f1") if line[key]]
+        assert printed and all(20 < number < 100 for number in printed), row
+        assert bool(line["size"]) == bool(line["unit"])
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "expected"),
+    [
+        ("zhong2020_table2", "emodb-no_attention", (80.96, 84.03, 82.83)),
+        ("zhong2020_table3", "iemocap-soft", (None, None, 69.29)),
+        ("zhong2020_table4", "emodb-n4-ce", (90.10, 91.81, 90.67)),
+        ("zhong2020_table4", "emodb-n2-ce", (90.57, 91.42, 90.63)),
+        ("zhong2020_table4", "iemocap-n5-focal", (71.72, 70.39, 70.85)),
+        ("zhong2020_table4", "iemocap-n6-ce", (69.49, 68.05, 68.58)),
+        ("zhong2020_table5", "emodb-bcrnn", (79.7, None, None)),
+        ("light_sernet_table1", "emodb-ce-3s", (94.15, 94.21, 94.16)),
+        ("light_sernet_table1", "emodb-focal-3s", (92.88, 93.08, 93.05)),
+        ("light_sernet_table1", "iemocap-improvised-focal-7s", (70.78, 79.87, 78.84)),
+        ("light_sernet_table3", "iemocap-improvised-satt2017", (62.0, 67.3, None)),
+    ],
+)
+def test_known_figures_are_where_they_belong(table, row, expected):
+    assert figures(table, row) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("zhong2020_table2", "emodb-attention"), ("zhong2020_table4", "emodb-n4-ce")),
+        (("light_sernet_table2", "iemocap-light_sernet"),
+         ("light_sernet_table1", "iemocap-focal-7s")),
+        (("light_sernet_table3", "iemocap-improvised-light_sernet"),
+         ("light_sernet_table1", "iemocap-improvised-focal-7s")),
+        (("light_sernet_table4", "emodb-light_sernet"), ("light_sernet_table1", "emodb-ce-3s")),
+        (("light_sernet_table4", "emodb-zhong2020"), ("zhong2020_table4", "emodb-n4-ce")),
+        (("light_sernet_table2", "iemocap-zhong2020"), ("zhong2020_table4", "iemocap-n5-focal")),
+    ],
+)  # fmt: skip
+def test_what_is_printed_twice_is_the_same(one, other):
+    assert figures(*one) == figures(*other)
+
+
+def test_where_the_papers_contradict_themselves_a_note_says_so():
+    ours, theirs = read("zhong2020_table2")["iemocap-attention"], "iemocap-n5-ce"
+    assert figures("zhong2020_table4", theirs)[:2] == (float(ours["ua"]), float(ours["wa"]))
+    assert figures("zhong2020_table4", theirs)[2] == 69.97 != float(ours["f1"])
+    assert "69.97" in ours["note"]
+
+
+@pytest.mark.parametrize("blocks", range(1, 7))
+def test_printed_parameters_are_those_of_the_network_cut_off_behind_two_digits(blocks):
+    network = MODELS["zhong2020"](4, n_blocks=blocks)
+    parameters = sum(p.numel() for p in network.parameters())
+    for line in read("zhong2020_table4").values():
+        if line["blocks"] == str(blocks):
+            assert line["size"] == f"{math.floor(parameters / 1e4) / 100:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "bytes_each"),
+    [
+        ("light_sernet_table3", "iemocap-improvised-yenigalla2018", 4),
+        ("light_sernet_table3", "iemocap-improvised-satt2017", 4),
+        ("light_sernet_table3", "iemocap-improvised-light_sernet", 2),
+    ],
+)
+def test_printed_megabytes_are_mebibytes_at_this_precision(table, row, bytes_each):
+    line = read(table)[row]
+    network = MODELS[line["system"]](4)
+    mebibytes = sum(p.numel() for p in network.parameters()) * bytes_each / 2**20
+    digits = len(line["size"].rstrip("0").partition(".")[2])
+    assert round(mebibytes, digits) == float(line["size"])
