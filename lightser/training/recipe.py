@@ -279,9 +279,10 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     for key, value in change.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
-            # another name is another thing: the old one's options would not fit it
+            # Another name is another thing, whose options the old ones are not; and what one row of
+            # a table prints, another does not.
             renamed = "name" in value and value["name"] != old.get("name", value["name"])
-            merged[key] = value if renamed else _merge(old, value)
+            merged[key] = value if renamed or key == "published" else _merge(old, value)
         else:
             merged[key] = value
     return merged
