@@ -1,6 +1,7 @@
 """The systems that the two papers compare with: their sizes, equations, decisions and learning."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from conftest import SAMPLES
 from torch import nn
 
+from lightser.corpora.splits import read_folds
 from lightser.errors import BadCorpus, BadModel, UnknownName
 from lightser.export.bitpack import pack_bits, read_packed, unpack_bits, write_packed
 from lightser.features import FRONTENDS
@@ -19,6 +21,7 @@ from lightser.models.dnn_elm import COSTS, DnnElm, ExtremeLearningMachine, funct
 from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
 from lightser.models.lstm import BiLSTM
 from lightser.models.satt2017 import Satt2017
+from lightser.report.results import read_result
 from lightser.training.batches import pad
 from lightser.training.system import System
 
@@ -628,3 +631,24 @@ def test_functionals_are_computed_once_and_have_their_published_number(tmp_path)
         second = functionals_of(name, files, nan, nan, cache=tmp_path)
         np.testing.assert_array_equal(first, second)
         assert [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+RESULTS = Path(__file__).parent.parent / "results" / "honest"
+
+
+@pytest.mark.parametrize(
+    ("name", "ua", "wa"), [("emodb-compare-svm", 79.6, 80.9), ("emodb-egemaps-svm", 65.6, 68.0)]
+)
+def test_committed_results_of_the_classic_are_its_known_scores(name, ua, wa):
+    result = read_result(RESULTS / name)  # scores are computed again from the predictions
+    assert result.is_honest and result.is_whole and result.is_classic
+    assert len(result.predictions) == 535
+    pooled = result.scores["pooled"]
+    # Known from runs in which ties between classes went to the first by name, not by margin.
+    assert abs(100 * pooled["ua"] - ua) < 0.5
+    assert abs(100 * pooled["wa"] - wa) < 0.5
+    folds = read_folds(RESULTS / name / "folds.json")
+    for fold in folds:
+        tested = result.predictions[result.predictions["fold"] == fold.name]
+        assert sorted(tested["utterance"]) == sorted(fold.test)
+        assert set(tested["speaker"]) == {fold.name}
