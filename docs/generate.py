@@ -167,7 +167,7 @@ def recipes() -> str:
         name = path.relative_to(folder).with_suffix("").as_posix()
         says = recipe.published
         figures = "–"
-        if says is not None and recipe.protocol.name not in ("loso", "text_speaker"):
+        if says is not None and not PROTOCOLS[recipe.protocol.name].speaker_independent:
             figures = " / ".join("–" if x is None else f"{x:.2f}" for x in (says.ua, says.wa))
         selected = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
         rows.append(
@@ -181,7 +181,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/commands.md": {"commands": commands},
     "docs/corpora.md": {"corpora": corpora},
     "docs/protocols.md": {"protocols": protocols},
-    "docs/reproduce.md": {"recipes": recipes},
+    "docs/recipes.md": {"recipes": recipes},
 }
 
 

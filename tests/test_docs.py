@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -14,7 +15,7 @@ import pytest
 
 from lightser.corpora import CORPORA
 from lightser.corpora.splits import PROTOCOLS
-from lightser.training.recipe import find_recipe, read_recipe
+from lightser.training.recipe import find_recipe, find_recipes, read_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -149,6 +150,14 @@ def test_python_of_a_page_runs(
     space: dict[str, Any] = {"__name__": "page"}
     for code in blocks(page, "python"):
         exec(compile(code, name_of(page), "exec"), space)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_recipe_that_a_command_names_exists(page: Path) -> None:
+    for block in blocks(page, "console"):
+        for name, *words in calls(block):
+            if name in ("train", "reproduce"):
+                assert find_recipes(list(takewhile(lambda word: word[0] != "-", words)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
