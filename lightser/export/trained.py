@@ -49,11 +49,12 @@ def write_trained_model(
     corpus = CORPORA[plan.recipe.corpus.name]
     if results is not None:
         calibrate(system, results)
-    window_s = plan.recipe.window_s or system.frontend.window_s or LONGEST_WINDOW_S
+    heard = getattr(system.frontend, "window_s", None)  # what the front end itself cuts a clip to
+    window_s = plan.recipe.window_s or heard or LONGEST_WINDOW_S
     speakers = int(plan.table["speaker"].nunique())
     facts = CardFacts(
         labels=plan.labels,
-        window_s=float(window_s),  # type: ignore[arg-type]
+        window_s=float(window_s),
         trained_on=(
             TrainedOn(
                 corpus=corpus.name,

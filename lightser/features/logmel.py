@@ -49,6 +49,7 @@ class Zhong2020LogMel(nn.Module):
         super().__init__()
         self.sample_rate, self.n_bands, self.hop = sample_rate, n_bands, hop
         self.floor, self.top_db, self.max_frames = floor, top_db, max_frames
+        self.window_s = None if max_frames is None else max_frames * hop / sample_rate
         self.min_samples = window_length // 2 + 1  # what is mirrored at the ends must be there
         self.spectrum = Spectrum(
             n_fft=n_fft,
