@@ -142,11 +142,13 @@ class System(nn.Module):
         """
         try:
             with safe_open(path, "pt") as file:
-                description = json.loads((file.metadata() or {})["system"])
-            system = cls.from_description(description)
+                metadata = file.metadata() or {}
+            if "system" not in metadata:
+                raise ValueError("it has no description of its system")
+            system = cls.from_description(json.loads(metadata["system"]))
             system.load_state_dict(load_file(path))
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())[:200]  # PyTorch lists every tensor
             raise BadModel(f"Cannot read weights from '{path}': {reason}") from error
         return system.eval()
 
