@@ -172,7 +172,8 @@ def as_markdown() -> str:
     lines = [
         "# The classic, openSMILE functionals and a linear SVM",
         "",
-        "Written by `benchmarks/classic.py`. Percent; UA with its 95 % interval over speakers.",
+        "Written by `benchmarks/classic.py`. Percent; UA with its 95 % interval over speakers. The",
+        "licence of openSMILE forbids commercial use.",
         "",
         "| corpus | protocol | functionals | UA | WA | macro F1 | fold-mean UA |",
         "|---|---|---|---|---|---|---|",

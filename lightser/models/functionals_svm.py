@@ -113,7 +113,7 @@ def functionals_of(
         path = folder / f"{content}-{start}-{end}.npy"
         try:
             row = np.load(path)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):  # not there, or cut off
             extract = extract or extractor(name)
             span = {"start": start, "end": end}
             known = {key: float(value) for key, value in span.items() if not np.isnan(value)}
