@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]  # [T]
 
+SILENCE = "silence"  # the label of a stretch in which nobody speaks
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -16,9 +18,12 @@ class Segment:
     Attributes:
         start: seconds from the beginning of the recording.
         end: seconds, exclusive.
-        label: the likeliest emotion.
-        confidence: its probability.
-        probabilities: of every label, in the order of the model; they add up to 1.
+        label: the likeliest emotion, or the smoothed one where smoothing was asked for; "silence"
+            where a gate was asked for and nobody speaks.
+        confidence: the probability of the label; of silence, the share of the stretch without
+            speech.
+        probabilities: of every label, in the order of the model; they add up to 1. Smoothed as
+            the label is. Empty for silence: the model was not asked.
 
     >>> print(Segment(1.5, 4.5, "anger", 0.8, {"anger": 0.8, "fear": 0.15, "neutral": 0.05}))
     1.50-4.50 s  anger 80 % (fear 15 %, neutral 5 %)
@@ -31,7 +36,8 @@ class Segment:
     probabilities: dict[str, float]
 
     def __str__(self) -> str:
-        return f"{self.start:.2f}-{self.end:.2f} s  {in_words(self.probabilities)}"
+        heard = in_words(self.probabilities) if self.probabilities else self.label
+        return f"{self.start:.2f}-{self.end:.2f} s  {heard}"
 
 
 def in_words(probabilities: dict[str, float], runners_up: int = 2) -> str:

@@ -1,6 +1,8 @@
 """Listen while the audio is still coming."""
 
 import math
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +11,45 @@ from numpy.typing import NDArray
 from lightser.audio.files import MIN_SECONDS
 from lightser.audio.resampler import Resampler
 from lightser.errors import LightserError
-from lightser.inference.segments import Segment, Wave, name_probabilities
+from lightser.inference.segments import SILENCE, Segment, Wave, name_probabilities
+from lightser.inference.smoothing import Smoother, Smoothing
 from lightser.inference.sources import to_mono
+from lightser.inference.vad import SpeechDetector, SpeechGate
 
 if TYPE_CHECKING:
     from lightser.inference.recognizer import Recognizer
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast a stream has been so far.
+
+    Attributes:
+        heard_s: seconds of audio that it took.
+        busy_s: seconds that it worked on them.
+        segments: that it gave.
+        latency_s: mean over segments of the seconds from the chunk that completed one to its
+            answer; the window itself, which must have been heard, comes on top.
+        slowest_s: the longest of them.
+    """
+
+    heard_s: float
+    busy_s: float
+    segments: int
+    latency_s: float
+    slowest_s: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of audio; below 1 it keeps up."""
+        return self.busy_s / self.heard_s if self.heard_s else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.segments} segments of {self.heard_s:.1f} s of audio in {self.busy_s:.2f} s: "
+            f"real-time factor {self.real_time_factor:.4f}, latency {1000 * self.latency_s:.1f} ms "
+            f"(at most {1000 * self.slowest_s:.1f} ms)"
+        )
 
 
 class Stream:
@@ -26,10 +62,14 @@ class Stream:
         hop_s: seconds from one segment's start to the next, at most ``window_s``; by default half
             of it.
         sample_rate: hertz, of the chunks; by default the model's own.
+        smoothing: of labels over time; None takes each segment by itself.
+        gate: by which a window counts as silence, for which the model is not asked; None asks it
+            always.
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
-    those of :meth:`Recognizer.segments` on the same audio in a file. Memory does not grow: a window
-    and a chunk are held. One stream listens to one recording; several may share a recogniser.
+    those of :meth:`Recognizer.segments` on the same audio in a file, which neither smooths nor
+    gates. Memory does not grow: a window and a chunk are held. One stream listens to one recording;
+    several may share a recogniser.
 
     ::
 
@@ -39,6 +79,10 @@ class Stream:
                 print(segment)
         for segment in stream.flush():
             print(segment)
+
+    Raises:
+        LightserError: ``hop_s`` is longer than ``window_s``, or one of them is too short.
+        MissingExtra: a gate needs the extra ``live``.
     """
 
     def __init__(
@@ -48,6 +92,8 @@ class Stream:
         window_s: float | None = None,
         hop_s: float | None = None,
         sample_rate: int | None = None,
+        smoothing: Smoothing | None = None,
+        gate: SpeechGate | None = None,
     ):
         card = recognizer.card
         window_s = card.window_s if window_s is None else window_s
@@ -66,6 +112,12 @@ class Stream:
         self._resampler = Resampler(sample_rate, card.sample_rate)
         self._window = round(window_s * card.sample_rate)  # samples, as all below
         self._hop = max(round(hop_s * card.sample_rate), 1)
+        self._gate = gate
+        self._smoother = Smoother(smoothing) if smoothing else None
+        self._rate_in = sample_rate
+        self._pushed = 0  # samples taken since the stream was made
+        self._busy_s = self._waited_s = self._slowest_s = 0.0
+        self._given = 0  # segments
         self._begin()
 
     def _begin(self) -> None:
@@ -74,6 +126,10 @@ class Stream:
         self._total = 0  # samples heard so far
         self._next = 0  # where the next window begins
         self._told = 0  # end of the last window
+        rate = self.recognizer.card.sample_rate
+        self._speech = SpeechDetector(self._gate, rate) if self._gate else None
+        if self._smoother:
+            self._smoother.reset()
 
     def push(self, chunk: NDArray[Any]) -> list[Segment]:
         """Take samples ``[n]`` or ``[n, channels]``; return the segments that they complete.
@@ -82,7 +138,12 @@ class Stream:
             BadAudio: samples that :func:`~lightser.inference.sources.to_mono` refuses. The stream
                 is as it was before.
         """
-        return self._hear(self._resampler(to_mono(chunk)))
+        began = time.perf_counter()
+        wave = to_mono(chunk)
+        segments = self._hear(self._resampler(wave))
+        self._pushed += len(wave)
+        self._clock(began, len(segments))
+        return segments
 
     def flush(self) -> list[Segment]:
         """End the recording and return what is left of it; the stream then begins anew, at 0 s.
@@ -90,18 +151,37 @@ class Stream:
         Where audio follows the last full window, one more window ends with the recording. So a
         recording shorter than a window is one segment; one under 0.1 s is none.
         """
+        began = time.perf_counter()
         segments = self._hear(self._resampler.flush())
         if self._total > self._told and self._seconds(self._total) >= MIN_SECONDS:
             start = max(self._total - self._window, 0)
             segments.append(self._segment(np.concatenate(self._held), start, self._total))
         self._begin()
+        self._clock(began, len(segments))
         return segments
+
+    @property
+    def timing(self) -> Timing:
+        """How fast it has been since it was made, over all recordings."""
+        mean = self._waited_s / self._given if self._given else 0.0
+        heard_s = self._pushed / self._rate_in
+        return Timing(heard_s, self._busy_s, self._given, mean, self._slowest_s)
+
+    def _clock(self, began: float, n_segments: int) -> None:
+        elapsed = time.perf_counter() - began
+        self._busy_s += elapsed
+        if n_segments:
+            self._given += n_segments
+            self._waited_s += n_segments * elapsed
+            self._slowest_s = max(self._slowest_s, elapsed)
 
     def _hear(self, wave: Wave) -> list[Segment]:
         if len(wave):
             # A copy, since a caller may fill the same buffer again.
             self._held.append(wave.copy())
             self._total += len(wave)
+            if self._speech:
+                self._speech(wave)
         if self._next + self._window > self._total:
             return []
         segments = []
@@ -114,15 +194,24 @@ class Stream:
         remains = self._total - self._window
         self._held = [held[remains - self._first :].copy()]
         self._first = remains
+        if self._speech:
+            self._speech.forget(remains)
         return segments
 
     def _segment(self, held: Wave, start: int, end: int) -> Segment:
+        begins, ends = self._seconds(start), self._seconds(end)
+        if self._speech and self._speech.is_silence(share := self._speech.share(start, end)):
+            if self._smoother:
+                self._smoother.reset()  # who speaks next need not feel as before
+            return Segment(begins, ends, SILENCE, 1 - share, {})
         probabilities = self.recognizer.probabilities(held[start - self._first : end - self._first])
-        return Segment(
-            self._seconds(start),
-            self._seconds(end),
-            *name_probabilities(self.recognizer.labels, probabilities),
-        )
+        labels = self.recognizer.labels
+        if not self._smoother:
+            return Segment(begins, ends, *name_probabilities(labels, probabilities))
+        number, smoothed = self._smoother(probabilities, at=ends)
+        _, _, named = name_probabilities(labels, smoothed)
+        label = labels[number]
+        return Segment(begins, ends, label, named[label], named)
 
     def _seconds(self, samples: int) -> float:
         return samples / self.recognizer.card.sample_rate
