@@ -1,16 +1,20 @@
-"""Predictions as text: a table, CSV, JSON, and JSON by the line.
+"""Predictions as text: a table, CSV, JSON, JSON by the line, and what annotation tools read.
 
-A writer takes rows as they come, and all but the table write each at once, so that hours of
+A writer takes rows as they come. CSV, JSON and audformat write each at once, so that hours of
 segments need no memory and a reader at the other end of a pipe need not wait. Adding a format is
 adding a function.
 """
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any, TextIO
 
+from lightser.inference.annotations import write_audacity, write_textgrid, write_webvtt
+from lightser.inference.audformat_folder import write_audformat
 from lightser.inference.recognizer import Prediction
 from lightser.inference.segments import Segment
 from lightser.registry import Registry
@@ -24,9 +28,10 @@ class Row:
         file: as the user named it.
         start: seconds.
         end: seconds.
-        label: the likeliest emotion.
+        label: the likeliest emotion, or "silence".
         confidence: its probability.
-        probabilities: of every label, in the order of the model.
+        probabilities: of every label, in the order of the model; empty for silence.
+        channel: of the file, from 1 on; None is all of them mixed.
     """
 
     file: str
@@ -35,20 +40,31 @@ class Row:
     label: str
     confidence: float
     probabilities: dict[str, float]
+    channel: int | None = None
 
     @classmethod
-    def of(cls, file: str, heard: Prediction | Segment) -> "Row":
+    def of(cls, file: str, heard: Prediction | Segment, channel: int | None = None) -> "Row":
         """Return the row of a clip or of a segment."""
         start, end = (
             (heard.start, heard.end) if isinstance(heard, Segment) else (0.0, heard.duration_s)
         )
-        return cls(file, start, end, heard.label, heard.confidence, heard.probabilities)
+        return cls(file, start, end, heard.label, heard.confidence, heard.probabilities, channel)
 
 
 # Writes rows; the second argument holds the labels of the model.
 Writer = Callable[[Iterable[Row], Sequence[str], TextIO], None]
 
+# The same for a format that is a folder.
+FolderWriter = Callable[[Iterable[Row], Sequence[str], Path], None]
+
 FORMATS: Registry[Writer] = Registry("format")
+FOLDER_FORMATS: dict[str, FolderWriter] = {"audformat": write_audformat}
+
+# These have no place for the name of a file.
+ONE_RECORDING = ("textgrid", "audacity", "webvtt")
+
+# What files are called, where the name of the format is not the ending.
+ENDINGS = {"vtt": "webvtt"}
 
 
 def _number(value: float) -> float:
@@ -59,19 +75,42 @@ def _number(value: float) -> float:
 def _object(row: Row) -> dict[str, Any]:
     probabilities = {label: _number(p) for label, p in row.probabilities.items()}
     numbers = {key: _number(getattr(row, key)) for key in ("start", "end", "confidence")}
-    return asdict(row) | numbers | {"probabilities": probabilities}
+    facts = asdict(row) | numbers | {"probabilities": probabilities}
+    if row.channel is None:
+        del facts["channel"]
+    return facts
+
+
+def _has_channels(rows: Iterable[Row]) -> tuple[bool, Iterator[Row]]:
+    """Say whether rows are of channels, and return them all; one is looked at."""
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return False, rows
+    return first.channel is not None, chain([first], rows)
 
 
 def write_csv(rows: Iterable[Row], labels: Sequence[str], file: TextIO) -> None:
-    """Write ``file,start,end,label,confidence`` and a column ``p_<label>`` for each label."""
+    """Write ``file,start,end,label,confidence`` and a column ``p_<label>`` for each label.
+
+    ``channel`` comes after ``file``, where channels are apart. Probabilities of silence are empty.
+    """
+    has_channels, rows = _has_channels(rows)
     table = csv.writer(file, lineterminator="\n")
-    table.writerow(
-        ["file", "start", "end", "label", "confidence", *(f"p_{label}" for label in labels)]
-    )
+    channel = ["channel"] * has_channels
+    numbers = ["confidence", *(f"p_{label}" for label in labels)]
+    table.writerow(["file", *channel, "start", "end", "label", *numbers])
     for row in rows:
-        numbers = [row.confidence, *(row.probabilities[label] for label in labels)]
+        probabilities = [row.probabilities.get(label) for label in labels]
         table.writerow(
-            [row.file, *map(_number, (row.start, row.end)), row.label, *map(_number, numbers)]
+            [
+                row.file,
+                *[row.channel] * has_channels,
+                *map(_number, (row.start, row.end)),
+                row.label,
+                _number(row.confidence),
+                *("" if p is None else _number(p) for p in probabilities),
+            ]
         )
 
 
@@ -97,11 +136,14 @@ def write_table(rows: Iterable[Row], labels: Sequence[str], file: TextIO) -> Non
     For eyes and for ``awk``; it is written when the last row is known, since columns are as wide
     as what is in them. No rows are no table.
     """
-    lines = [["file", "start", "end", "label", "confidence", *labels]]
+    has_channels, rows = _has_channels(rows)
+    channel = ["channel"] * has_channels
+    lines = [["file", *channel, "start", "end", "label", "confidence", *labels]]
     for row in rows:
-        numbers = [row.confidence, *(row.probabilities[label] for label in labels)]
-        times = [f"{row.start:.2f}", f"{row.end:.2f}"]
-        lines.append([row.file, *times, row.label, *(f"{number:.3f}" for number in numbers)])
+        numbers = [row.confidence, *(row.probabilities.get(label) for label in labels)]
+        cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
+        where = [row.file, *[str(row.channel)] * has_channels]
+        lines.append([*where, f"{row.start:.2f}", f"{row.end:.2f}", row.label, *cells])
     if len(lines) == 1:
         return
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -117,3 +159,6 @@ FORMATS["table"] = write_table
 FORMATS["csv"] = write_csv
 FORMATS["json"] = write_json
 FORMATS["jsonl"] = write_jsonl
+FORMATS["textgrid"] = write_textgrid
+FORMATS["audacity"] = write_audacity
+FORMATS["webvtt"] = write_webvtt
