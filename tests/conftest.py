@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Not in pyproject.toml: there it would be imported before coverage begins.
+    config.addinivalue_line("filterwarnings", "error::lightser.errors.LightserWarning")
+
+
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
 
 

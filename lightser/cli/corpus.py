@@ -12,16 +12,14 @@ import typer
 
 from lightser.cli import app
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadCorpus, LightserError, UnknownName
+from lightser.errors import BadCorpus, LightserError, MissingExtra, UnknownName
 
 if TYPE_CHECKING:
     from lightser.corpora import Corpus
     from lightser.corpora.check import Check
 
-corpus_app = typer.Typer(
-    help="Corpora: list them, download, check a copy, write its utterance table.",
-    no_args_is_help=True,
-)
+HELP = "Corpora: list them, download, check a copy, write its utterance table."
+corpus_app = typer.Typer(help=HELP, no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 
 Name = Annotated[str, typer.Argument(help="Name of a corpus, from: lightser corpus list")]
@@ -35,6 +33,15 @@ Options = Annotated[
         help="Option of the loader, as speaker='/(\\d\\d)' or columns.label=emotion.",
     ),
 ]
+
+
+@corpus_app.callback(help=HELP)
+def need_pandas() -> None:
+    """Say at once which extra is missing; all of these commands need it."""
+    try:
+        import pandas  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("Reading corpora", "train") from error
 
 
 @corpus_app.command(

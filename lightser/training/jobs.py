@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from lightser.corpora.splits import Fold
 from lightser.errors import LightserError
 from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
+from lightser.models.segments import SegmentNetwork
 from lightser.training.batches import Clips, features_of
 from lightser.training.loop import Point, fit, predict
 from lightser.training.recipe import Recipe
@@ -93,7 +95,7 @@ def run_job(job: Job) -> Path:
     history = fit(
         system,
         make_loss(job, train),
-        train=train,
+        train=as_examples(train, system),
         valid=parts["valid"],
         test=parts["test"] if job.select == "test_wa" else None,
         recipe=job.recipe,
@@ -103,6 +105,7 @@ def run_job(job: Job) -> Path:
         device=job.device,
         progress=report,
     )
+    fit_decision(system, train, parts["valid"])
     write_history(job, history)
     system.save(job.folder / "weights.safetensors")
     if parts["test"] is not None:
@@ -147,6 +150,43 @@ def make_clips(job: Job, rows: pd.DataFrame, system: System, training: bool) -> 
         agreement=torch.tensor(rows["agreement"].to_numpy(dtype=np.float32)),
         variants=tuple(variants),
     )
+
+
+def as_examples(train: Clips, system: System) -> Clips:
+    """Return what one example of training is: a clip, or a segment for a network that hears those.
+
+    See :class:`~lightser.models.segments.SegmentNetwork`; a segment has its clip's label.
+    """
+    if not isinstance(system.network, SegmentNetwork):
+        return train
+    n = system.network.segment_frames
+    pieces = [
+        tuple(zip(*(torch.split(v, n) for v in variants), strict=True))
+        for variants in train.variants
+    ]
+    owners = torch.tensor([i for i, clip in enumerate(pieces) for _ in clip])
+    return Clips(
+        utterances=tuple(train.utterances[i] for i in owners),
+        labels=train.labels[owners],
+        agreement=train.agreement[owners],
+        variants=tuple(piece for clip in pieces for piece in clip),
+    )
+
+
+@torch.no_grad()
+def fit_decision(system: System, train: Clips, valid: Clips | None) -> None:
+    """Fit what a network decides a clip with after its segments, if it has such a thing."""
+    if not hasattr(system.network, "fit_decision"):
+        return
+    device = system.temperature.device
+
+    def standardized(clips: Clips) -> list[tuple[Tensor, int]]:
+        return [
+            (system.standardize(variants[0][None].to(device))[0], int(label))
+            for variants, label in zip(clips.variants, clips.labels, strict=True)
+        ]
+
+    system.network.fit_decision(standardized(train), [] if valid is None else standardized(valid))  # type: ignore[operator]
 
 
 def make_loss(job: Job, train: Clips) -> SampleLoss:

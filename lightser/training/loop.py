@@ -110,6 +110,9 @@ def fit(
         if optim.clip_norm is not None:
             nn.utils.clip_grad_norm_(system.parameters(), optim.clip_norm)
         optimizer.step()
+        if hasattr(system.network, "clip_latent"):
+            with torch.no_grad():
+                system.network.clip_latent()  # type: ignore[operator]  # binary weights have bounds
         update_average(average, system, optim.average, update)
         total_loss, n_seen = (
             total_loss + value.item() * len(batch.labels),
