@@ -234,6 +234,12 @@ def test_every_loss_stays_finite_with_its_gradient_however_sure_the_network_is(n
             assert value >= 0
 
 
+def test_focal_has_a_gradient_where_its_power_has_none():
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    Focal(gamma=0.5)(logits, torch.tensor([0])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_of_every_loss_are_right(name):
     logits, labels, agreement = random_batch(1, n_clips=6, scale=1.0)
