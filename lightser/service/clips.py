@@ -1,0 +1,115 @@
+"""``POST /v1/predict`` and ``POST /v1/segments``: a file in, its emotions out."""
+
+import math
+import time
+from dataclasses import asdict
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lightser.errors import LightserError
+from lightser.inference.recognizer import Recognizer
+from lightser.inference.segments import Segment
+from lightser.inference.stream import Stream
+from lightser.service.bodies import read_body
+from lightser.service.decoder import Clip
+from lightser.service.desk import Desk
+from lightser.service.limits import Limits, Refusal, bad_request, check_windows
+
+
+async def predict(request: Request) -> Response:
+    """Answer with the emotion of a whole clip."""
+    desk: Desk = request.app.state.desk
+    name, recognizer = desk.model(request.query_params.get("model"))
+    with desk.requests.take():
+        clip = await _hear_body(request, desk, recognizer)
+        rate = recognizer.card.sample_rate
+        prediction = await desk.listen(recognizer.predict, clip.samples, rate)
+    desk.heard(name, [prediction.label])
+    return JSONResponse({"model": name, **asdict(prediction), "warnings": clip.warnings})
+
+
+async def segments(request: Request) -> Response:
+    """Answer with the emotion of each stretch of a clip."""
+    desk: Desk = request.app.state.desk
+    name, recognizer = desk.model(request.query_params.get("model"))
+    window_s, hop_s = windows(request.query_params, recognizer)
+    with desk.requests.take():
+        clip = await _hear_body(request, desk, recognizer)
+        found = await desk.listen(cut, recognizer, clip, window_s, hop_s, desk.limits)
+    desk.heard(name, [segment.label for segment in found])
+    answer: dict[str, Any] = {
+        "model": name,
+        "window_s": window_s,
+        "hop_s": hop_s,
+        "duration_s": len(clip.samples) / recognizer.card.sample_rate,
+        "segments": [asdict(segment) for segment in found],
+        "warnings": clip.warnings,
+    }
+    return JSONResponse(answer)
+
+
+async def _hear_body(request: Request, desk: Desk, recognizer: Recognizer) -> Clip:
+    body = await read_body(request, desk.limits)
+    facts = request.state.facts
+    facts["bytes"] = len(body)
+    clip = await desk.decoders.decode(body, recognizer.card.sample_rate)
+    facts["audio_s"] = round(len(clip.samples) / recognizer.card.sample_rate, 3)
+    desk.metrics.count("lightser_audio_seconds_total", facts["audio_s"])
+    return clip
+
+
+def cut(
+    recognizer: Recognizer, clip: Clip, window_s: float, hop_s: float, limits: Limits
+) -> list[Segment]:
+    """Return the segments of a clip, as :meth:`Recognizer.segments` does.
+
+    Raises:
+        Refusal: 422, they take longer than the limit.
+    """
+    rate = recognizer.card.sample_rate
+    stream = Stream(recognizer, window_s=window_s, hop_s=hop_s)
+    found: list[Segment] = []
+    latest = time.monotonic() + limits.time_s
+    for start in range(0, len(clip.samples), rate):  # by the second, to look at the clock
+        found += stream.push(clip.samples[start : start + rate])
+        if time.monotonic() > latest:
+            message = f"The segments take longer than {limits.time_s:g} s; give a longer hop_s."
+            raise Refusal(422, "too_costly", message)
+    return found + stream.flush()
+
+
+def windows(query: QueryParams, recognizer: Recognizer) -> tuple[float, float]:
+    """Return the window and hop, in seconds, that a query asks for.
+
+    Raises:
+        Refusal: 400, they are not numbers, or do not fit.
+    """
+    window_s = number(query, "window_s", recognizer.card.window_s)
+    hop_s = number(query, "hop_s", window_s / 2)
+    check_windows(window_s, hop_s)
+    try:
+        Stream(recognizer, window_s=window_s, hop_s=hop_s)
+    except LightserError as error:
+        raise bad_request(str(error)) from None
+    return window_s, hop_s
+
+
+def number(query: QueryParams, name: str, default: float) -> float:
+    """Return a number of a query.
+
+    Raises:
+        Refusal: 400, it is none.
+    """
+    given = query.get(name)
+    if given is None:
+        return default
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise bad_request(f"{name} must be a number, got {given[:50]!r}.")
+    return value

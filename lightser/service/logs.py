@@ -1,0 +1,44 @@
+"""Logs: a JSON object to a line on stderr, never with audio in it."""
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+from typing import Any
+
+LOGGER = logging.getLogger("lightser.service")
+
+
+def log(event: str, /, level: int = logging.INFO, **facts: Any) -> None:
+    """Write a line: what happened, and numbers and names about it."""
+    LOGGER.log(level, event, extra={"facts": facts})
+
+
+class JsonLines(logging.Formatter):
+    """Time, level, event, and whatever facts come along."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_to_stderr() -> None:
+    """Send our lines, and uvicorn's, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in (
+        (LOGGER.name, logging.INFO),
+        ("uvicorn.error", logging.WARNING),
+        ("websockets", logging.CRITICAL),  # says what strangers do wrong, with tracebacks
+    ):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

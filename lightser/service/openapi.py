@@ -1,0 +1,181 @@
+"""The API in the words of OpenAPI 3.1, with examples that tests hold against real answers."""
+
+from typing import Any
+
+from lightser import __version__
+from lightser.service.limits import LEAST_HOP_S, MOST_WINDOW_S, Limits
+
+_PROBABILITIES = {"anger": 0.91, "fear": 0.06, "neutral": 0.03}
+
+EXAMPLES: dict[str, Any] = {
+    "Prediction": {
+        "model": "default",
+        "label": "anger",
+        "confidence": 0.91,
+        "probabilities": _PROBABILITIES,
+        "duration_s": 2.13,
+        "windows": 1,
+        "warnings": [],
+    },
+    "Segments": {
+        "model": "default",
+        "window_s": 3.0,
+        "hop_s": 1.5,
+        "duration_s": 4.2,
+        "segments": [
+            {
+                "start": 0.0,
+                "end": 3.0,
+                "label": "anger",
+                "confidence": 0.91,
+                "probabilities": _PROBABILITIES,
+            }
+        ],
+        "warnings": [],
+    },
+    "Error": {"error": {"code": "bad_audio", "message": "audio: empty (0 bytes); copy it again"}},
+}
+
+# Status: code, and what it means.
+REFUSALS = {
+    400: ("bad_request, disconnected", "A parameter or a form that cannot be understood."),
+    401: ("unauthorized", "A key is needed, or it is another one."),
+    404: ("unknown_model, not_found", "No such model, or no such address."),
+    408: ("too_slow", "The body took too long to arrive."),
+    413: ("body_too_large, audio_too_long", "More than one request may hold."),
+    415: ("unsupported_format", "A format that this installation cannot decode."),
+    422: ("bad_audio, too_costly", "Not audio, damaged, silent, or too costly."),
+    429: ("busy", "Too much at once; Retry-After says when to come again."),
+    500: ("internal", "A bug of the service."),
+    503: ("not_ready", "The service starts or ends."),
+}
+
+_STREAM = """A WebSocket. Send samples as binary messages of any size up to 1 MiB, then the text
+`{"type": "end"}`. Text messages come back: `ready` once, `segment` for each window, then `end`;
+or `error` before a close with 1008. Parameters of the address: `encoding` (pcm16, float32; little
+endian), `sample_rate`, `channels` (interleaved), `window_s`, `hop_s`, `model`."""
+
+
+def describe(limits: Limits) -> dict[str, Any]:
+    """Return the description of a service with these limits, to be sent as JSON."""
+    upload = (
+        f"The file: WAV, FLAC, Ogg, Opus, MP3 or AIFF, and with the extra `codecs` M4A, AAC, WebM. "
+        f"At most {limits.body_bytes:,} bytes and {limits.audio_s:g} s."
+    )
+    model = _parameter("model", {"type": "string"}, "A name from /v1/models.", "default")
+    window = _parameter(
+        "window_s",
+        {"type": "number", "minimum": 0.1, "maximum": MOST_WINDOW_S},
+        "Seconds that a segment lasts; by default the model's own window.",
+        3.0,
+    )
+    hop = _parameter(
+        "hop_s",
+        {"type": "number", "minimum": LEAST_HOP_S},
+        "Seconds from one segment to the next; by default half a window.",
+        1.0,
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "lightser",
+            "version": __version__,
+            "summary": "Speech emotion recognition.",
+            "description": "Audio is decoded, listened to and forgotten; nothing is stored.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{}, {"bearer": []}, {"header": []}],
+        "paths": {
+            "/v1/predict": {
+                "post": _upload("predict", "The emotion of a clip.", upload, [model], "Prediction")
+            },
+            "/v1/segments": {
+                "post": _upload(
+                    "segments",
+                    "The emotion of each stretch of a clip.",
+                    upload,
+                    [window, hop, model],
+                    "Segments",
+                )
+            },
+            "/v1/stream": {
+                "get": {
+                    "operationId": "stream",
+                    "summary": "The emotion of live audio.",
+                    "description": _STREAM,
+                    "parameters": [window, hop, model],
+                    "responses": {"101": {"description": "A WebSocket is open."}},
+                }
+            },
+            "/v1/models": {
+                "get": _get("models", "The card of each model: labels, scores, licence, limits.")
+            },
+            "/healthz": {"get": _get("healthz", "Whether the process answers.")},
+            "/readyz": {"get": _get("readyz", "Whether requests are taken; 503 if not.")},
+            "/metrics": {"get": _get("metrics", "Counters for Prometheus.", "text/plain")},
+        },
+        "components": {
+            "schemas": {name: _schema(example) for name, example in EXAMPLES.items()},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+    }
+
+
+def _parameter(name: str, schema: dict[str, Any], about: str, example: object) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": about, "schema": schema, "example": example}
+
+
+def _get(name: str, about: str, media: str = "application/json") -> dict[str, Any]:
+    answer = {"description": about, "content": {media: {}}}
+    return {"operationId": name, "summary": about, "responses": {"200": answer}}
+
+
+def _upload(
+    name: str, about: str, upload: str, parameters: list[dict[str, Any]], answer: str
+) -> dict[str, Any]:
+    file = {"type": "string", "format": "binary", "description": upload}
+    form = {"type": "object", "properties": {"file": file}, "required": ["file"]}
+    return {
+        "operationId": name,
+        "summary": about,
+        "parameters": parameters,
+        "requestBody": {
+            "required": True,
+            "description": upload,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        "responses": {
+            "200": {"description": about, "content": _content(answer)},
+            **{
+                str(status): {"description": f"`{code}`: {meaning}", "content": _content("Error")}
+                for status, (code, meaning) in REFUSALS.items()
+            },
+        },
+    }
+
+
+def _content(name: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    return {"application/json": {"schema": schema, "example": EXAMPLES[name]}}
+
+
+def _schema(example: Any, key: str = "") -> dict[str, Any]:
+    """Return the schema of which a value is an example; all keys are required."""
+    if key == "probabilities":
+        share = {"type": "number", "minimum": 0, "maximum": 1}
+        return {"type": "object", "additionalProperties": share}
+    if isinstance(example, dict):
+        properties = {name: _schema(value, name) for name, value in example.items()}
+        return {"type": "object", "properties": properties, "required": list(properties)}
+    if isinstance(example, list):
+        items = _schema(example[0]) if example else {"type": "string"}
+        return {"type": "array", "items": items}
+    kinds = {str: "string", int: "integer", float: "number"}
+    return {"type": kinds[type(example)]}

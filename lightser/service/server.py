@@ -1,0 +1,128 @@
+"""The server: sockets, patience with slow clients, and an end that waits for what is in flight."""
+
+import asyncio
+import math
+import socket
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lightser.errors import LightserError
+from lightser.service.limits import Limits
+from lightser.service.logs import log
+from lightser.service.streams import MESSAGE_BYTES
+
+_HEAD_BYTES = 16_384
+
+
+def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
+    """Serve until SIGINT or SIGTERM, and then until all requests are answered.
+
+    Args:
+        app: to serve.
+        host: name or address to listen on.
+        port: to listen on; 0 is any that is free.
+        limits: of heads; bodies are the application's.
+
+    Raises:
+        LightserError: the address cannot be listened on.
+    """
+
+    class PatientProtocol(_PatientProtocol):
+        header_s = limits.header_s
+
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # a few bytes would become a MiB
+        # The longest that an accepted request may take: to arrive, to be decoded, to be answered.
+        timeout_graceful_shutdown=math.ceil(3 * limits.time_s),
+    )
+    listening = listen_on(host, port)
+    try:
+        _Server(config).run([listening])
+    except KeyboardInterrupt:  # as uvicorn ends after SIGINT
+        pass
+    finally:
+        listening.close()
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address.
+
+    Raises:
+        LightserError: it cannot be.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LightserError(
+            f"{host}:{port} cannot be listened on ({reason}); give another --port or --host."
+        ) from None
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says where it listens in our own words."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or []:
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            log("listening", url=f"http://{shown}:{port}")
+
+
+class _PatientProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, which waits for the head of a request only so long."""
+
+    header_s: float
+    _hurry: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        is_working = self.cycle is not None and not self.cycle.response_complete
+        # A stream has left this protocol behind.
+        is_stream = self.transport.get_protocol() is not self
+        if is_working or is_stream:
+            self._stop_waiting()
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._hurry is None:
+            self._hurry = self.loop.call_later(self.header_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+
+    def _give_up(self) -> None:
+        self._hurry = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()

@@ -1,0 +1,160 @@
+"""``WebSocket /v1/stream``: samples in as they are recorded, segments out as they are known."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.datastructures import QueryParams
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from lightser.audio.files import MAX_RATE, MIN_RATE
+from lightser.errors import LightserError
+from lightser.inference.segments import Segment
+from lightser.inference.stream import Stream
+from lightser.service.clips import number, windows
+from lightser.service.desk import Desk
+from lightser.service.entrance import deny
+from lightser.service.limits import Refusal, bad_request
+
+ENCODINGS = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+MOST_CHANNELS = 8
+# What one message may hold, whatever the rate: some seconds. uvicorn refuses more, with 1009.
+MESSAGE_BYTES = 2**20
+
+_UNACCEPTABLE = 1008  # policy violation
+
+
+async def stream(socket: WebSocket) -> None:
+    """Listen until the client says ``{"type": "end"}``, or is refused."""
+    desk: Desk = socket.app.state.desk
+    try:
+        with desk.streams.take():
+            talk = Talk(socket, desk)
+            await socket.accept()
+            await talk.run()
+    except Refusal as refusal:
+        socket.state.facts["code"] = refusal.code
+        await deny(socket.scope, socket.receive, socket.send, refusal)
+
+
+class Talk:
+    """One stream and what was agreed on in its address.
+
+    Raises:
+        Refusal: 400, 404: what the address asks for does not exist.
+    """
+
+    def __init__(self, socket: WebSocket, desk: Desk):
+        self.socket, self.desk = socket, desk
+        query = socket.query_params
+        self.name, recognizer = desk.model(query.get("model"))
+        self.window_s, self.hop_s = windows(query, recognizer)
+        self.encoding = query.get("encoding", "pcm16")
+        if self.encoding not in ENCODINGS:
+            known = " or ".join(ENCODINGS)
+            raise bad_request(f"encoding must be {known}, got {self.encoding[:50]!r}.")
+        own_rate = recognizer.card.sample_rate
+        self.sample_rate = whole(query, "sample_rate", own_rate, MIN_RATE, MAX_RATE)
+        self.channels = whole(query, "channels", 1, 1, MOST_CHANNELS)
+        self.labels = recognizer.labels
+        self._samples = 0  # of each channel, that were heard
+        self._stream = Stream(
+            recognizer, window_s=self.window_s, hop_s=self.hop_s, sample_rate=self.sample_rate
+        )
+
+    async def run(self) -> None:
+        """Say what was agreed on, then answer messages, one by one."""
+        await self._say(
+            "ready",
+            model=self.name,
+            labels=self.labels,
+            window_s=self.window_s,
+            hop_s=self.hop_s,
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            encoding=self.encoding,
+        )
+        try:
+            while (samples := await self._hear()) is not None:
+                for second in self._seconds(samples):
+                    await self._tell(await self.desk.listen(self._stream.push, second))
+                    self._samples += len(second)
+            await self._tell(await self.desk.listen(self._stream.flush))
+            await self._say("end", duration_s=self._samples / self.sample_rate)
+            await self.socket.close()
+        except (LightserError, Refusal) as error:
+            code = error.code if isinstance(error, Refusal) else "bad_audio"
+            self.socket.state.facts["code"] = code
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._say("error", code=code, message=str(error))
+                await self.socket.close(_UNACCEPTABLE, code)
+        except WebSocketDisconnect as gone:
+            self.socket.state.facts["gone"] = gone.code
+        finally:
+            duration_s = self._samples / self.sample_rate
+            self.socket.state.facts["audio_s"] = round(duration_s, 3)
+            self.desk.metrics.count("lightser_audio_seconds_total", duration_s)
+
+    async def _hear(self) -> NDArray[Any] | None:
+        """Return the samples ``[n, C]`` of a message, or None at the end."""
+        idle_s = self.desk.limits.idle_s
+        try:
+            message = await asyncio.wait_for(self.socket.receive(), idle_s)
+        except asyncio.TimeoutError:
+            raise Refusal(408, "too_slow", f"Nothing came for {idle_s:g} s.") from None
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        content = message.get("bytes")
+        if content is None:
+            if _is_end(message["text"]):
+                return None
+            raise bad_request('Send samples as binary messages, or the text {"type": "end"}.')
+        frame = ENCODINGS[self.encoding].itemsize * self.channels
+        if len(content) % frame:
+            raise bad_request(
+                f"A message of {len(content)} bytes; {self.encoding} with {self.channels} "
+                f"channels comes in multiples of {frame}."
+            )
+        samples = np.frombuffer(content, ENCODINGS[self.encoding])
+        return samples.reshape(-1, self.channels)
+
+    def _seconds(self, samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        # So that no thread is held for long.
+        for start in range(0, len(samples), self.sample_rate):
+            yield samples[start : start + self.sample_rate]
+
+    async def _tell(self, segments: list[Segment]) -> None:
+        for segment in segments:
+            await self._say("segment", **asdict(segment))
+        self.desk.heard(self.name, [segment.label for segment in segments])
+
+    async def _say(self, kind: str, **content: Any) -> None:
+        try:
+            await self.socket.send_json({"type": kind, **content})
+        except RuntimeError:  # closed meanwhile
+            raise WebSocketDisconnect(1006) from None
+
+
+def _is_end(text: str) -> bool:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and message.get("type") == "end"
+
+
+def whole(query: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    """Return a whole number of a query.
+
+    Raises:
+        Refusal: 400, it is none, or out of range.
+    """
+    value = number(query, name, float(default))
+    if not (value.is_integer() and least <= value <= most):
+        raise bad_request(f"{name} must be a whole number from {least} to {most}, got {value:g}.")
+    return int(value)
