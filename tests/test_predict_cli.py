@@ -24,7 +24,7 @@ import soundfile
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
 from PIL import Image
 
-from lightser import Recognizer, Segment
+from lightser import Recognizer, Segment, Stream
 from lightser.cli import main
 from lightser.cli.predict import clock, finer, shares
 from lightser.inference import bundled
@@ -335,7 +335,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Recognizer, "segments", interrupted)
+        patch.setattr(Stream, "push", interrupted)
         assert call("predict", ANGER, "--window", 1, "--out", out).code == 130
     assert out.read_text() == "before" and os.listdir(tmp_path) == ["said.csv"]
     assert call("predict", ANGER, "--window", 1, "--out", out).code == 0

@@ -3,8 +3,9 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
 
@@ -12,10 +13,10 @@ import typer
 
 from lightser.cli import app
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadAudio, LightserError, MissingExtra
+from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
 
 if TYPE_CHECKING:
-    from lightser.inference import Recognizer
+    from lightser.inference import Recognizer, Segment, Stream
     from lightser.inference.formats import Row
 
 STDIN = "-"
@@ -24,6 +25,7 @@ STDIN = "-"
 @app.command(
     epilog="Example: lightser predict interview.wav --window 3 --hop 1; "
     "lightser predict recordings/ 'more/*.mp3' --out emotions.csv; "
+    "lightser predict call.wav --per-channel --out call.TextGrid; "
     "lightser predict clip.wav --plot clip.png"
 )
 def predict(
@@ -43,12 +45,27 @@ def predict(
             help="Seconds from one segment's start to the next; half a window if not given."
         ),
     ] = None,
+    per_channel: Annotated[
+        bool, typer.Option(help="Take each channel for itself, as in recordings of calls.")
+    ] = False,
+    vad: Annotated[
+        bool, typer.Option(help="Say silence of segments in which nobody speaks (extra live).")
+    ] = False,
+    smooth: Annotated[
+        float | None, typer.Option(help="Seconds over which to smooth the labels of segments.")
+    ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="table, csv, json or jsonl; if not given, as the name of --out says."),
+        typer.Option(
+            help="table, csv, json, jsonl, audformat, textgrid (Praat), audacity or webvtt; "
+            "if not given, as the name of --out says."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write, whole or not at all, instead of stdout.")
+        Path | None,
+        typer.Option(
+            help="File to write, whole or not at all, instead of stdout; of audformat, a folder."
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of one clip to write: .png, .svg or .pdf.")
@@ -59,20 +76,32 @@ def predict(
 
     Probabilities are calibrated on voices that the model had not heard. A file that cannot be
     read is reported at the end, and the others are not held up by it; the exit code is then 2.
+
+    --hop, --per-channel, --vad and --smooth are about segments, which last as long as the model
+    likes them best where --window is not given.
     """
     from lightser.inference import Recognizer, Stream
     from lightser.inference.finding import find_audio
-    from lightser.inference.formats import FORMATS
+    from lightser.inference.formats import FOLDER_FORMATS, FORMATS
+    from lightser.inference.smoothing import Smoothing
     from lightser.inference.sources import rereadable
+    from lightser.inference.vad import SpeechGate
 
     format = format or format_of(out)
-    FORMATS[format]  # refuses a name that is not known, before anything is listened to
     recognizer = Recognizer.load(model, threads=threads)
-    if hop is not None and window is None:
+    if window is None and (hop is not None or per_channel or vad or smooth is not None):
         window = recognizer.card.window_s
+    smoothing = None if smooth is None else Smoothing(time_s=smooth)
+    gate = SpeechGate() if vad else None
+
+    def new_stream() -> Stream:
+        return Stream(recognizer, window_s=window, hop_s=hop, smoothing=smoothing, gate=gate)
+
     if window is not None:
-        Stream(recognizer, window_s=window, hop_s=hop)  # refuses what does not fit
+        new_stream()  # refuses what does not fit, before anything is listened to
+    listen = Listening(recognizer, new_stream if window is not None else None, per_channel)
     names, problems = find_audio(files)
+    check_format(format, out, names)
     if plot is not None:
         check_plot(plot, names)
 
@@ -85,9 +114,11 @@ def predict(
         # Rows that appear on the terminal one by one are progress enough.
         hidden = out is None and sys.stdout.isatty() and not is_drawn
         with progress(len(names), hidden=hidden) as tell:
-            rows = heard(recognizer, sources, window, hop, problems, tell)
+            rows = heard(listen, sources, problems, tell)
             if is_drawn:
                 held = list(rows)  # printed when the bar is gone
+            elif names and out is not None and format in FOLDER_FORMATS:
+                FOLDER_FORMATS[format](rows, recognizer.labels, out)
             elif names:
                 with output(out) as file:
                     FORMATS[format](rows, recognizer.labels, file)
@@ -101,11 +132,49 @@ def predict(
 # From names to rows
 
 
+@dataclass(frozen=True)
+class Listening:
+    """How a file is listened to.
+
+    Attributes:
+        recognizer: that listens.
+        new_stream: makes what gives segments; None takes clips whole.
+        per_channel: whether each channel of a file has a stream of its own.
+    """
+
+    recognizer: "Recognizer"
+    new_stream: "Callable[[], Stream] | None"
+    per_channel: bool
+
+    def segments(self, source: str | BinaryIO) -> "Iterator[tuple[int | None, Segment]]":
+        """Yield the segments of a file, each with its channel, in the order of their ends."""
+        from lightser.audio.channels import stream_channels
+        from lightser.inference.sources import mono_blocks
+
+        assert self.new_stream is not None
+        rate = self.recognizer.card.sample_rate
+        if not self.per_channel:
+            stream = self.new_stream()
+            for wave in mono_blocks(source, None, rate):
+                yield from ((None, segment) for segment in stream.push(wave))
+            yield from ((None, segment) for segment in stream.flush())
+            return
+        streams: list[Stream] = []
+        for block in stream_channels(source, rate):
+            streams = streams or [self.new_stream() for _ in block.T]
+            yield from by_end(s.push(channel) for s, channel in zip(streams, block.T, strict=True))
+        yield from by_end(stream.flush() for stream in streams)
+
+
+def by_end(channels: "Iterable[list[Segment]]") -> "list[tuple[int, Segment]]":
+    """Return the segments of all channels, counted from 1, in the order of their ends."""
+    found = [(n, segment) for n, segments in enumerate(channels, 1) for segment in segments]
+    return sorted(found, key=lambda item: (item[1].end, item[0]))
+
+
 def heard(
-    recognizer: "Recognizer",
+    listen: Listening,
     sources: Sequence[tuple[str, str | BinaryIO]],
-    window: float | None,
-    hop: float | None,
     problems: list[LightserError],
     tell: Callable[[float, str], None] | None,
 ) -> "Iterator[Row]":
@@ -123,13 +192,13 @@ def heard(
         if tell:
             tell(done, spoken)
         try:
-            if window is None:
-                yield Row.of(spoken, recognizer.predict(source))
+            if listen.new_stream is None:
+                yield Row.of(spoken, listen.recognizer.predict(source))
                 continue
             with rereadable(source) as clip:
                 duration_s = audio_info(clip).duration_s if tell else 0.0
-                for segment in recognizer.segments(clip, window_s=window, hop_s=hop):
-                    yield Row.of(spoken, segment)
+                for channel, segment in listen.segments(clip):
+                    yield Row.of(spoken, segment, channel)
                     if tell:
                         tell(done + min(segment.end / duration_s, 1.0), spoken)
         except LightserError as error:
@@ -160,11 +229,30 @@ def report(problems: Sequence[LightserError], n_files: int) -> None:
 
 
 def format_of(out: Path | None) -> str:
-    """Return the format that a file is named after, else a table."""
-    from lightser.inference.formats import FORMATS
+    """Return the format that a file is named after, else a table.
+
+    >>> format_of(Path("talk.TextGrid")), format_of(Path("talk.vtt")), format_of(Path("talk.txt"))
+    ('textgrid', 'webvtt', 'table')
+    """
+    from lightser.inference.formats import ENDINGS, FORMATS
 
     ending = out.suffix.lower().removeprefix(".") if out else ""
-    return ending if ending in FORMATS else "table"
+    return ENDINGS.get(ending, ending if ending in FORMATS else "table")
+
+
+def check_format(format: str, out: Path | None, names: Sequence[str]) -> None:
+    """Refuse a format that is not known or does not fit, before anything is listened to."""
+    from lightser.inference.formats import FOLDER_FORMATS, FORMATS, ONE_RECORDING
+
+    if format not in FORMATS and format not in FOLDER_FORMATS:
+        raise UnknownName("format", format, [*FORMATS, *FOLDER_FORMATS])
+    if format in FOLDER_FORMATS and out is None:
+        raise LightserError(f"--format {format} writes a folder; name it with --out.")
+    if format in ONE_RECORDING and len(names) > 1:
+        raise LightserError(
+            f"--format {format} describes one recording, and {len(names)} are given; "
+            "call it for each."
+        )
 
 
 @contextmanager
@@ -227,6 +315,7 @@ def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
     is_unicode = (console.encoding or "").lower().startswith("utf")
     dot, line, dash = ("●", "━", "–") if is_unicode else ("*", "=", "-")
 
+    names = [r.file if r.channel is None else f"{r.file} [{r.channel}]" for r in rows]
     are_segments = len({row.file for row in rows}) < len(rows) or any(row.start for row in rows)
     times = [
         f"{clock(row.start)}{dash}{clock(row.end)}" if are_segments else f"{row.end:.2f} s"
@@ -234,8 +323,8 @@ def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
     ]
     # Where the terminal is narrow, names give way first, then the columns of probabilities, then
     # the words in their place.
-    emotion = max(map(len, labels)) + len("● ")
-    longest = max(len(row.file) for row in rows)
+    emotion = max(len(name) for name in [*labels, *(row.label for row in rows)]) + len("● ")
+    longest = max(map(len, names))
     free = console.width - max(map(len, times)) - emotion - len("100 %") - 4 * GAP - 1
     columns = len(labels) * (4 + GAP)
     in_columns = free >= min(longest, 20) + BAR + columns
@@ -262,25 +351,29 @@ def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
         table.add_column("then", no_wrap=True, width=then, overflow="ellipsis")
 
     said = None
-    for row, time in zip(rows, times, strict=True):
-        file = row.file if len(row.file) <= room else "..." + row.file[3 - room :]
+    for row, name, time in zip(rows, names, times, strict=True):
+        file = name if len(name) <= room else "..." + name[3 - room :]
         ranked = sorted(row.probabilities.items(), key=lambda item: -item[1])
         cells = [
-            Text(file if row.file != said else ""),
+            Text(file if name != said else ""),
             Text(time, style="dim"),
-            Text.assemble((f"{dot} ", colours[row.label]), (row.label, "bold")),
+            Text.assemble((f"{dot} ", colours[row.label]), (row.label, "bold"))
+            if ranked
+            else Text(f"  {row.label}", style="dim"),
             Text(f"{100 * row.confidence:.0f} %"),
-            Text.assemble(*((line * n, colours[name]) for name, n in shares(ranked, bar))),
+            Text.assemble(*((line * n, colours[label]) for label, n in shares(ranked, bar))),
         ]
-        if in_columns:
+        if not ranked:
+            pass  # silence has no probabilities
+        elif in_columns:
             for p in row.probabilities.values():
                 cells.append(Text(f"{100 * p:.0f}", style="" if p >= 0.1 else "dim"))
         elif then >= 12:
-            first, *more = (f"{name} {100 * p:.0f}" for name, p in ranked[1:3])
+            first, *more = (f"{label} {100 * p:.0f}" for label, p in ranked[1:3])
             both = ", ".join([first, *more])
             cells.append(Text(both if len(both) <= then else first, style="dim"))
         table.add_row(*cells)
-        said = row.file
+        said = name
     console.print("", table, "")
 
 
