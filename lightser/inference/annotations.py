@@ -49,10 +49,10 @@ class _Track:
             self._start = row.start
         else:
             last = self._last
-            middles = (last.start + last.end + row.start + row.end) / 4
             is_apart = row.start > last.end
-            self._close(last.end if is_apart else middles)
-            self._start = row.start if is_apart else middles
+            middle = (last.end + row.start) / 2  # of both windows together, and of their overlap
+            self._close(last.end if is_apart else middle)
+            self._start = row.start if is_apart else middle
         self._last = row
 
     def end(self) -> None:
