@@ -21,7 +21,7 @@ from lightser.errors import BadRecipe
 from lightser.training.batches import Clips, cut_windows, draw_batch, plan_updates
 from lightser.training.crossval import collect, make_plan, missing_jobs, run
 from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
-from lightser.training.jobs import prepare, run_job
+from lightser.training.jobs import as_examples, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
 from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice, Recipe
 
@@ -289,6 +289,42 @@ def test_zhong_trains_on_clips_of_different_length_and_learns(tmp_path):
     rows = pd.read_csv(plan.jobs[0].folder / "predictions.csv")
     # stretches of one recording, dealt to two sides: anything that learns tells them apart
     assert (rows["truth"] == rows["predicted"]).mean() > 0.8
+
+
+def test_placing_clips_between_zeros_needs_a_front_end_for_which_zero_is_silence(tmp_path):
+    placed = recipe(augment=Augment(place=True), window_s=0.7)
+    plan = make_plan(placed, tiny_corpus(), name="t", out=tmp_path)
+    with pytest.raises(BadRecipe, match="not silence to the front end 'light_sernet'"):
+        run_job(plan.jobs[0])
+
+
+def test_a_network_that_hears_segments_trains_on_segments_and_decides_on_clips(tmp_path):
+    protocol = ProtocolChoice(name="loso", options={"valid_speakers": 0}, select="last")
+    elm = recipe(
+        system="dnn_elm",
+        frontend=Choice(name="frame30", options={"share": 0.5}),
+        model=Choice(name="dnn_elm"),
+        standardize=True,
+        optim=Optim(epochs=20, batch_size=32, learning_rate=1e-3),
+        protocol=protocol,
+    )
+    plan = make_plan(elm, tiny_corpus(), name="t", out=tmp_path / "r")
+    job = plan.jobs[0]
+    system, train, _ = prepare(job)
+    examples = as_examples(train, system)
+    assert len(examples) > len(train)
+    assert {len(v[0]) for v in examples.variants} == {system.network.segment_frames}
+    run_job(job)
+    rows = pd.read_csv(job.folder / "predictions.csv")
+    assert len(rows) == len(job.fold.test)
+    assert (rows["truth"] == rows["predicted"]).mean() > 0.7
+
+
+def test_curves_for_tensorboard_are_written_where_asked_for(tmp_path):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r", tensorboard=True)
+    run_job(plan.jobs[0])
+    (events,) = (plan.jobs[0].folder / "tensorboard").iterdir()
+    assert b"valid_ua" in events.read_bytes()
 
 
 # --- the model that ships ---

@@ -90,6 +90,7 @@ class RelativeLogMel(nn.Module):
         coefficients: if given, the first so many DCT-II coefficients (MFCC) instead of the bands.
     """
 
+    silence_is_zero = True
     filters: Tensor
     dct: Tensor
 

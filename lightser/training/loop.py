@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightser import metrics
+from lightser.errors import BadRecipe
 from lightser.training.batches import Batch, Clips, draw_batch, pad, plan_updates
 from lightser.training.checkpoint import State, drop_checkpoint, load_checkpoint, save_checkpoint
 from lightser.training.recipe import Optim, Recipe
@@ -221,6 +222,11 @@ def window_frames(system: System, recipe: Recipe) -> int | None:
     """Return the frames of the recipe's window, where clips are placed in one."""
     if not recipe.augment.place or recipe.window_s is None:
         return None
+    if not getattr(system.frontend, "silence_is_zero", False):
+        raise BadRecipe(
+            f"augment.place puts clips between zeros, which are not silence to the front end "
+            f"'{recipe.frontend.name}'; take relative_logmel, or do without it"
+        )
     rate = int(system.frontend.sample_rate)  # type: ignore[arg-type]
     with torch.no_grad():
         return int(system.features(torch.zeros(1, round(recipe.window_s * rate))).shape[1])
