@@ -72,6 +72,7 @@ def serve(
         requests=max_requests,
         streams=max_streams,
         time_s=max_time,
+        header_s=min(max_time, 10.0),
         idle_s=max_idle,
         decoder_bytes=round(decoder_mb * 2**20),
     )

@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Collection, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -64,7 +65,8 @@ class Watch:
             await send(message)
 
         # What handlers want to have noted.
-        facts = scope.setdefault("state", {})["facts"] = {}
+        facts: dict[str, Any] = {}
+        scope.setdefault("state", {})["facts"] = facts
         try:
             await self.app(scope, receive, watched_send)
         except Exception:

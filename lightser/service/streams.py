@@ -21,7 +21,7 @@ from lightser.service.desk import Desk
 from lightser.service.entrance import deny
 from lightser.service.limits import Refusal, bad_request
 
-ENCODINGS = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+ENCODINGS: dict[str, np.dtype[Any]] = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 MOST_CHANNELS = 8
 # What one message may hold, whatever the rate: some seconds. uvicorn refuses more, with 1009.
 MESSAGE_BYTES = 2**20

@@ -1,7 +1,7 @@
 """The process that decodes what strangers send: bytes in on stdin, samples out on stdout.
 
-Its memory is limited, it cannot write files, and whoever started it kills it when it takes too long.
-If a hostile file makes a decoder crash or swell, this process is what is lost.
+Its memory is limited, it cannot write files, and whoever started it kills it when it takes too
+long. If a hostile file makes a decoder crash or swell, this process is what is lost.
 
 A job is ``JOB`` and the bytes of a file. The answer is frames: ``FRAME`` and its bytes, samples as
 they come, then ``DONE`` with the warnings, or ``FAILED`` with the reason, as JSON.
