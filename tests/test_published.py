@@ -1,13 +1,16 @@
 """The tables of both papers as data: whole, and in agreement with each other and the networks."""
 
 import csv
+import dataclasses
 import math
 from pathlib import Path
 
 import pytest
 
 from lightser.corpora import CORPORA
+from lightser.corpora.splits import PROTOCOLS
 from lightser.models import MODELS
+from lightser.training.recipe import find_recipe, read_recipe
 
 FOLDER = Path(__file__).parent.parent / "recipes" / "published"
 COLUMNS = (
@@ -25,6 +28,7 @@ ROWS = {
     "light_sernet_table3": 5,
     "light_sernet_table4": 4,
 }
+OWN_TABLES = ("zhong2020/table2", "zhong2020/table3", "zhong2020/table4", "light_sernet/table1")
 
 
 def read(table):
@@ -125,3 +129,43 @@ def test_printed_megabytes_are_mebibytes_at_this_precision(table, row, bytes_eac
     mebibytes = sum(p.numel() for p in network.parameters()) * bytes_each / 2**20
     digits = len(line["size"].rstrip("0").partition(".")[2])
     assert round(mebibytes, digits) == float(line["size"])
+
+
+# --- recipes ---
+
+LINES = [(table.replace("_table", "/table"), row) for table in ROWS for row in read(table).values()]
+# The tables of the two systems' own runs; the others compare.
+OWN = [(table, row) for table, row in LINES if table in OWN_TABLES]
+
+
+def name_of(line):
+    return f"{line[0]}/{line[1]['row']}"
+
+
+@pytest.mark.parametrize("line", LINES, ids=name_of)
+def test_every_row_of_the_papers_has_a_recipe_that_carries_its_figures(line):
+    table, row = line
+    recipe = read_recipe(find_recipe(f"{table}/{row['row']}"))
+    assert recipe.published is not None
+    for score in ("ua", "wa", "f1"):
+        printed = float(row[score]) if row[score] else None
+        assert getattr(recipe.published, score) == printed
+    assert recipe.system == row["system"]
+    assert recipe.corpus.name == row["corpus"]
+    improvised = recipe.corpus.options.get("styles") == "improvised"
+    assert improvised == (row["part"] == "improvised")
+
+
+@pytest.mark.parametrize("line", OWN, ids=name_of)
+def test_every_row_of_the_two_systems_has_an_honest_twin(line):
+    table, row = line
+    published = read_recipe(find_recipe(f"{table}/{row['row']}"))
+    honest = read_recipe(find_recipe(f"honest/{table}/{row['row']}"))
+    assert PROTOCOLS[honest.protocol.name].speaker_independent
+    assert honest.protocol.name.startswith("loso")
+    changed = {
+        f.name
+        for f in dataclasses.fields(honest)
+        if getattr(honest, f.name) != getattr(published, f.name)
+    }
+    assert changed == {"title", "protocol"}

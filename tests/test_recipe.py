@@ -11,6 +11,7 @@ from lightser.features import FRONTENDS
 from lightser.losses import LOSSES
 from lightser.models import MODELS
 from lightser.training.crossval import to_toml
+from lightser.training.jobs import build_system
 from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
 
 GOOD = """
@@ -44,6 +45,8 @@ def test_every_recipe_loads_and_names_what_exists(path):
     assert recipe.model.name in MODELS
     assert recipe.loss.name in LOSSES
     assert recipe.protocol.name in PROTOCOLS
+    assert build_system(recipe, 4).parameter_count() > 0, "its options are those of its modules"
+    LOSSES[recipe.loss.name](None, **recipe.loss.options)
 
 
 def test_what_is_written_out_reads_as_the_same_recipe(tmp_path):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -198,14 +199,15 @@ def learning_rate(update: int, n_updates: int, per_epoch: int, optim: Optim) -> 
 
 
 def make_optimizer(system: System, optim: Optim) -> torch.optim.Optimizer:
-    """Return Adam or AdamW; decay pulls at matrices and kernels, not at biases and norms."""
-    kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    """Return Adam, AdamW or NAdam; decay pulls at matrices and kernels, not at biases and norms."""
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}
     parameters = [p for p in system.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optim.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return kind(groups, lr=optim.learning_rate, betas=optim.betas, eps=optim.epsilon)
+    make = cast(Callable[..., torch.optim.Optimizer], kinds[optim.name])
+    return make(groups, lr=optim.learning_rate, betas=optim.betas, eps=optim.epsilon)
 
 
 def update_average(average: State, system: System, decay: float, update: int) -> None:

@@ -50,7 +50,7 @@ class Optim:
     """How the weights are moved.
 
     Attributes:
-        name: ``adam`` or ``adamw``.
+        name: ``adam``, ``adamw`` or ``nadam``.
         learning_rate: at its highest.
         betas: Adam's.
         epsilon: Adam's; 1e-7 in TensorFlow, 1e-8 elsewhere.
@@ -95,7 +95,7 @@ class Optim:
             raise BadRecipe("optim needs either epochs or updates, one of the two")
         _one_of("optim.schedule", self.schedule, SCHEDULES)
         _one_of("optim.precision", self.precision, PRECISIONS)
-        _one_of("optim.name", self.name, ("adam", "adamw"))
+        _one_of("optim.name", self.name, ("adam", "adamw", "nadam"))
         if self.batch_size < 1:
             raise BadRecipe(f"optim.batch_size must be at least 1, not {self.batch_size}")
 
