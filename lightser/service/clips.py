@@ -89,11 +89,11 @@ def windows(query: QueryParams, recognizer: Recognizer) -> tuple[float, float]:
     """
     window_s = number(query, "window_s", recognizer.card.window_s)
     hop_s = number(query, "hop_s", window_s / 2)
-    check_windows(window_s, hop_s)
     try:
         Stream(recognizer, window_s=window_s, hop_s=hop_s)
     except LightserError as error:
         raise bad_request(str(error)) from None
+    check_windows(window_s, hop_s)
     return window_s, hop_s
 
 

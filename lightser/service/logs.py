@@ -30,15 +30,16 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+# What they say at a lower level quotes what strangers send.
+_DISCREET = ("python_multipart", "websockets")
+
+
 def log_to_stderr() -> None:
-    """Send our lines, and uvicorn's, to stderr."""
+    """Send our lines, and the warnings of all libraries, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (
-        (LOGGER.name, logging.INFO),
-        ("uvicorn.error", logging.WARNING),
-        ("websockets", logging.CRITICAL),  # says what strangers do wrong, with tracebacks
-    ):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+    LOGGER.setLevel(logging.INFO)
+    for name in _DISCREET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -23,6 +23,8 @@ FRAME = struct.Struct("<cI")  # kind, bytes
 READY, SAMPLES, DONE, FAILED = b"r", b"s", b"d", b"f"
 TOO_LONG = "TooLong"
 
+_ROOM_BYTES = 2**25  # without which nothing could be decoded
+
 
 def main() -> None:
     """Take jobs until stdin ends."""
@@ -30,6 +32,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     limit_process(int(sys.argv[1]))
+    bytearray(_ROOM_BYTES)  # raises MemoryError
     send(answers, READY)
     jobs = sys.stdin.buffer
     while len(head := jobs.read(JOB.size)) == JOB.size:
