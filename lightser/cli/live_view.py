@@ -44,11 +44,17 @@ class LiveView:
     """
 
     def __init__(self, *, title: str, name: str, labels: Sequence[str], hop_s: float, keys: str):
-        self._title, self._name, self._labels, self._keys = title, name, labels, keys
-        self._hop_s = hop_s
-        self._colours = colours_of(labels)
         self._console = Console(highlight=False)
-        is_unicode = (self._console.encoding or "").lower().startswith("utf")
+        encoding = self._console.encoding or "ascii"
+        is_unicode = encoding.lower().startswith("utf")
+        self._title, self._name, self._keys = (
+            words.replace("·", "·" if is_unicode else "-")
+            .encode(encoding, "replace")
+            .decode(encoding)
+            for words in (title, name, keys)
+        )
+        self._labels, self._hop_s = labels, hop_s
+        self._colours = colours_of(labels)
         self._across, self._upward = (_ACROSS, _UPWARD) if is_unicode else (_ASCII, _ASCII)
         self._signs = ("●", "❚❚", "━", "─") if is_unicode else ("*", "||", "=", "-")
         self._now: Segment | None = None
@@ -197,13 +203,18 @@ class LiveView:
         return Text(f"{ago}{'now':>{width - len(ago)}}", "dim")
 
     def summary(self) -> Text:
-        """Return a line that stays when the rest is gone: how much of what was heard."""
-        dot = self._signs[0]
+        """Return a line that stays when the rest is gone: how much of what was heard.
+
+        What has no place on it is the rarest.
+        """
+        dot, total = self._signs[0], sum(self._heard.values())
         line = Text(f"{clock(self._heard_s)} heard")
         for label, n in self._heard.most_common():
-            line.append("   ")
-            line.append(f"{dot} ", self._colours.get(label, "dim"))
-            line.append(f"{label} {100 * n / self._heard.total():.0f} %")
+            words = f"{label} {100 * n / total:.0f} %"
+            if len(line) + len(f"   {dot} {words}") > self._console.width:
+                break
+            line.append(f"   {dot} ", self._colours.get(label, "dim"))
+            line.append(words)
         return line
 
 

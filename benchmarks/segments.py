@@ -1,0 +1,261 @@
+"""Segments of a long recording against its known boundaries, with and without gate and smoothing.
+
+    LIGHTSER_DATA=DIR python benchmarks/segments.py
+    LIGHTSER_DATA=DIR python benchmarks/segments.py --clips 100 --model my-model/
+    LIGHTSER_DATA=DIR python benchmarks/segments.py --hours 10
+
+Joins clips of Emo-DB in random order, with a pause of 0.5 to 3 s after each, into one recording,
+once in a quiet room and once in a noisy one (pink noise, 15 dB below speech). Each setting of
+:class:`lightser.Stream` hears both. A segment is right if its label is that of the clip, or of the
+pause, at its middle. Writes the table ``benchmarks/segments.md``.
+
+With ``--hours`` it plays that much audio into one stream instead, in chunks of random size, and
+prints the memory of the process at each tenth of it.
+"""
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from lightser import Recognizer, Stream
+from lightser.audio.files import read_audio
+from lightser.corpora import load_corpus
+from lightser.errors import LightserError
+from lightser.inference.segments import SILENCE
+from lightser.inference.smoothing import Smoothing
+from lightser.inference.vad import SpeechGate
+from lightser.metrics import confusion, recalls, ua, wa
+from lightser.training.jobs import write_atomically
+
+HERE = Path(__file__).parent
+RATE = 16_000
+SEED = 0
+CHUNK = 1_600
+PAUSE_S = (0.5, 3.0)
+ROOM_DB = {"quiet": -75.0, "noisy": -35.0}  # level of the noise, speech is at -20 dB
+SPEECH_DB = -20.0
+
+GATES = {
+    "none": None,
+    "strictness 0": SpeechGate(strictness=0),
+    "strictness 2": SpeechGate(strictness=2),
+    "strictness 3": SpeechGate(strictness=3),
+    "strictness 2, no hangover": SpeechGate(strictness=2, hangover_s=0.0),
+    "strictness 2, least 0.35": SpeechGate(strictness=2, least=0.35),
+    "strictness 2, least 0.5": SpeechGate(strictness=2, least=0.5),
+    "strictness 3, least 0.35": SpeechGate(strictness=3, least=0.35),
+    "strictness 3, least 0.5": SpeechGate(strictness=3, least=0.5),
+    "strictness 3, least 0.5, no hangover": SpeechGate(strictness=3, least=0.5, hangover_s=0.0),
+}
+SMOOTHINGS = {
+    "none": None,
+    "0.5 s": Smoothing(time_s=0.5),
+    "1 s": Smoothing(time_s=1.0),
+    "2 s": Smoothing(time_s=2.0),
+}
+# Every gate without smoothing, and every smoothing with the default gate.
+SETTINGS = [(gate, "none") for gate in GATES] + [
+    ("strictness 2", s) for s in SMOOTHINGS if s != "none"
+]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Joined clips: samples ``[T]``, and what is spoken from ``bounds[i]`` to ``bounds[i + 1]``."""
+
+    samples: np.ndarray[Any, Any]
+    bounds: np.ndarray[Any, Any]  # seconds, [N + 1]
+    labels: list[str]  # [N]
+
+    def label_at(self, seconds: float) -> str:
+        at = int(np.searchsorted(self.bounds, seconds, side="right")) - 1
+        return self.labels[min(max(at, 0), len(self.labels) - 1)]
+
+
+def join(room: str, n_clips: int | None) -> Recording:
+    """Return clips of Emo-DB one after another, with pauses, in a room."""
+    rng = np.random.default_rng(SEED)
+    table = load_corpus("emodb", Path(os.environ["LIGHTSER_DATA"]) / "emodb")
+    table = table.iloc[rng.permutation(len(table))[:n_clips]]
+    pieces, labels = [], []
+    for file, label in zip(table["file"], table["label"], strict=True):
+        clip = read_audio(file)
+        clip = clip * 10 ** (SPEECH_DB / 20) / np.sqrt(np.square(clip).mean())
+        pieces += [clip, np.zeros(round(rng.uniform(*PAUSE_S) * RATE), np.float32)]
+        labels += [label, SILENCE]
+    bounds = np.cumsum([0, *map(len, pieces)]) / RATE
+    samples = np.concatenate(pieces)
+    samples = samples + pink(len(samples), rng) * 10 ** (ROOM_DB[room] / 20)
+    return Recording(samples.astype(np.float32), bounds, labels)
+
+
+def pink(n: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Return noise ``[n]`` of power 1, with 3 dB less in each octave above 40 Hz."""
+    size = 2**20  # 65 s, repeated
+    spectrum = rng.normal(size=size // 2 + 1) + 1j * rng.normal(size=size // 2 + 1)
+    hertz = np.fft.rfftfreq(size, 1 / RATE)
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(hertz, 40.0)), size)
+    return np.resize(noise / noise.std(), n)
+
+
+class Remembering(Recognizer):
+    """A recogniser that is asked about the same windows by many streams, and thinks once."""
+
+    def __init__(self, other: Recognizer):
+        super().__init__(other.folder, other.card, other._session)
+        self.known: dict[bytes, Any] = {}
+        self.asked = 0
+
+    def probabilities(self, samples: Any) -> Any:
+        self.asked += 1
+        key = samples.tobytes()[:: 61 * 4] + len(samples).to_bytes(8, "little")
+        if key not in self.known:
+            self.known[key] = super().probabilities(samples)
+        return self.known[key]
+
+
+def hear(
+    recognizer: Remembering,
+    recording: Recording,
+    window_s: float,
+    hop_s: float,
+    gate: str,
+    smooth: str,
+) -> dict[str, float]:
+    """Return the scores of one setting on one recording."""
+    stream = Stream(
+        recognizer,
+        window_s=window_s,
+        hop_s=hop_s,
+        sample_rate=RATE,
+        gate=GATES[gate],
+        smoothing=SMOOTHINGS[smooth],
+    )
+    recognizer.asked = 0
+    segments = []
+    for start in range(0, len(recording.samples), CHUNK):
+        segments += stream.push(recording.samples[start : start + CHUNK])
+    segments += stream.flush()
+
+    names = [*recognizer.labels, SILENCE]
+    truth = np.array([names.index(recording.label_at((s.start + s.end) / 2)) for s in segments])
+    said = np.array([names.index(s.label) for s in segments])
+    matrix = confusion(truth, said, len(names))
+    spoken = truth != len(names) - 1
+    # Where somebody speaks, silence is a mistake as any other.
+    emotions = recalls(confusion(truth[spoken], said[spoken], len(names)))[:-1]
+    minutes = len(recording.samples) / RATE / 60
+    return {
+        "ua": ua(matrix),
+        "wa": wa(matrix),
+        "emotions": float(np.nanmean(emotions)),
+        "silence": float(recalls(matrix)[-1]),
+        "changes": float(np.count_nonzero(np.diff(said))) / minutes,
+        "true_changes": float(np.count_nonzero(np.diff(truth))) / minutes,
+        "asked": recognizer.asked / len(segments),
+        "segments": len(segments),
+    }
+
+
+def as_markdown(rows: list[tuple[str, str, str, dict[str, float]]], about: str) -> str:
+    lines = [
+        "# Segments of joined recordings, with and without gate and smoothing",
+        "",
+        f"Written by `benchmarks/segments.py`. {about}",
+        "",
+        "| room | gate | smoothing | UA | WA | UA of emotions | recall of silence "
+        "| changes per minute | model asked |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for room, gate, smooth, s in rows:
+        percents = (f"{100 * s[k]:.1f}" for k in ("ua", "wa", "emotions", "silence"))
+        lines.append(
+            f"| {room} | {gate} | {smooth} | {' | '.join(percents)} "
+            f"| {s['changes']:.1f} (true: {s['true_changes']:.1f}) | {100 * s['asked']:.0f} % |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def compare(recognizer: Recognizer, n_clips: int | None, window_s: float, hop_s: float) -> str:
+    """Return the table over all settings and rooms."""
+    rows = []
+    for room in ROOM_DB:
+        recording = join(room, n_clips)
+        remembering = Remembering(recognizer)
+        for gate, smooth in SETTINGS:
+            scores = hear(remembering, recording, window_s, hop_s, gate, smooth)
+            rows.append((room, gate, smooth, scores))
+            print(room, gate, smooth, {k: round(v, 3) for k, v in scores.items()}, flush=True)
+    card = recognizer.card
+    minutes = len(recording.samples) / RATE / 60
+    heard_before = any(corpus.corpus == "emodb" for corpus in card.trained_on)
+    about = (
+        f"{len(recording.labels) // 2} clips of Emo-DB, {minutes:.0f} minutes with their pauses; "
+        f"model {card.name}, windows of {window_s:g} s every {hop_s:g} s, "
+        f"{rows[0][3]['segments']:.0f} segments. Percent; UA and WA are over emotions and silence, "
+        "UA of emotions over the segments in whose middle somebody speaks."
+    )
+    if heard_before:
+        about += (
+            " The model was trained on these clips, so that the table compares settings; it is no "
+            "measure of how well the model does on voices that it has not heard."
+        )
+    return as_markdown(rows, about)
+
+
+def memory(recognizer: Recognizer, hours: float) -> Iterator[str]:
+    """Yield the peak memory of the process while one stream hears so many hours."""
+    recording = join("quiet", 100)
+    stream = Stream(
+        recognizer, hop_s=1.0, sample_rate=RATE, gate=SpeechGate(), smoothing=Smoothing()
+    )
+    rng = np.random.default_rng(SEED)
+    began, total, told, n = time.monotonic(), 0, 0, 0
+    while total < hours * 3600 * RATE:
+        at = int(rng.integers(0, len(recording.samples)))
+        chunk = recording.samples[at : at + int(rng.integers(1, 2 * RATE))]
+        n += len(stream.push(chunk))
+        total += len(chunk)
+        if total >= told * hours * 360 * RATE:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            now = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+            yield f"{total / RATE / 3600:5.2f} h: {now:.1f} MiB, at most {peak:.1f} MiB"
+            told += 1
+    elapsed = time.monotonic() - began
+    yield f"{n} segments in {elapsed:.0f} s; {stream.timing}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--clips", type=int, help="how many clips to join; all if not given")
+    parser.add_argument("--window", type=float, help="seconds; the model's own if not given")
+    parser.add_argument("--hop", type=float, default=0.5, help="seconds")
+    parser.add_argument("--hours", type=float, help="measure memory over so much audio")
+    arguments = parser.parse_args()
+    recognizer = Recognizer.load(arguments.model)
+    if arguments.hours:
+        for line in memory(recognizer, arguments.hours):
+            print(line, flush=True)
+        return
+    window_s = arguments.window or recognizer.card.window_s
+    table = compare(recognizer, arguments.clips, window_s, arguments.hop)
+    if arguments.model == "default" and not arguments.clips:
+        write_atomically(HERE / "segments.md", table)
+    print(table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LightserError as error:
+        raise SystemExit(f"Error: {error}") from None
