@@ -67,10 +67,6 @@ class Job:
         return (self.folder / "predictions.csv").is_file()
 
 
-class Orphaned(Exception):
-    """The process that asked for the job has gone; its successor will go on from the checkpoint."""
-
-
 def cache_folder() -> Path:
     """Return where features are kept: ``LIGHTSER_CACHE``, or below the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
@@ -90,7 +86,9 @@ def run_job(job: Job) -> Path:
         facts = {**asdict(point), "updates": total, "seconds": seconds}
         write_atomically(job.folder / "progress.json", json.dumps(facts))
         if os.getppid() != parent:
-            raise Orphaned
+            # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
+            # exception would only make a pool's process take the next job.
+            os._exit(1)
 
     history = fit(
         system,
