@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -65,10 +66,17 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
+def forbid_files() -> None:
+    """Let this process write to no file: "nothing is stored" is then true of all that works."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
 @contextlib.contextmanager
 def serving(*arguments: str | Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "lightser", "serve", "--port", "0", *map(str, arguments)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=forbid_files
+    ) as process:
         server = Server(process)
         try:
             assert process.stderr is not None
@@ -604,6 +612,13 @@ def test_forms_that_are_none_are_refused(
     assert code_of(refused) == code
 
 
+def test_a_large_form_is_held_without_a_file(client: httpx.Client) -> None:
+    body = sound(repeat=60)
+    assert len(body) > 3_000_000
+    answer = client.post("/v1/predict", files={"file": body})  # the server may write no files
+    assert answer.status_code == 200
+
+
 def test_a_form_holds_one_file(client: httpx.Client) -> None:
     two = [("file", ANGER.read_bytes()), ("file", SADNESS.read_bytes())]
     assert code_of(client.post("/v1/predict", files=two)) == "bad_request"
@@ -900,7 +915,7 @@ def test_a_stream_of_something_else_ends_with_a_reason(
         talk.send(message)
         *_, last = until_the_end(talk)
         assert (last["type"], last["code"]) == ("error", code)
-        assert talk.close_code == 1008
+        assert talk.protocol.close_code == 1008
 
 
 def test_a_message_that_is_too_large_ends_the_stream(server: Server) -> None:
@@ -908,7 +923,7 @@ def test_a_message_that_is_too_large_ends_the_stream(server: Server) -> None:
         with contextlib.suppress(ConnectionClosed):
             talk.send(bytes(2**20 + 2))
         until_the_end(talk)
-        assert talk.close_code == 1009
+        assert talk.protocol.close_code == 1009
 
 
 def test_a_stream_that_falls_silent_ends(strict: Server) -> None:

@@ -46,7 +46,9 @@ def serve(
     decoders: Annotated[
         int | None, typer.Option(min=1, help="Processes that decode; by default one for each core.")
     ] = None,
-    decoder_mb: Annotated[float, typer.Option(help="Memory of each of them.")] = 512.0,
+    decoder_mb: Annotated[
+        float, typer.Option(min=256, help="Megabytes of memory that each of them may take.")
+    ] = 512.0,
     openapi: Annotated[
         bool, typer.Option("--openapi", help="Print the API's description, and end.")
     ] = False,

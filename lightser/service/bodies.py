@@ -58,8 +58,10 @@ async def _read_form(request: Request, limits: Limits) -> bytes:
     parser.spool_max_size = limits.body_bytes + 1  # so that nothing is written to disk
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise bad_request(f"The form cannot be read: {error.message}") from None
+    except (MultiPartException, ValueError) as error:  # ValueError: of the parser that it uses
+        raise bad_request(
+            f"The form cannot be read: {getattr(error, 'message', 'it is damaged')}"
+        ) from None
     try:
         for _, part in form.multi_items():
             if isinstance(part, UploadFile):

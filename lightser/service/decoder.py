@@ -74,7 +74,8 @@ class Decoders:
 
         Raises:
             Refusal: 413, 415, 422: the file is too long, of an unsupported format, not audio, or
-                costs too much time or memory; 429: no process became free in time.
+                costs too much time or memory; 429: no process became free in time;
+                503: none starts.
         """
         try:
             worker = await asyncio.wait_for(self._free.get(), self.limits.time_s)
@@ -91,6 +92,8 @@ class Decoders:
             raise Refusal(
                 422, "too_costly", f"Decoding took longer than {self.limits.time_s:g} s."
             ) from None
+        except LightserError as error:
+            raise Refusal(503, "not_ready", str(error)) from None
         except (asyncio.IncompleteReadError, OSError):
             self._lost("crash")
             raise Refusal(

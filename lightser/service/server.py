@@ -15,6 +15,8 @@ from lightser.service.logs import log
 from lightser.service.streams import MESSAGE_BYTES
 
 _HEAD_BYTES = 16_384
+# Of which most are idle, and soon closed. A process may usually open 1024 files.
+_CONNECTIONS = 512
 
 
 def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
@@ -40,6 +42,7 @@ def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        limit_concurrency=_CONNECTIONS,
         h11_max_incomplete_event_size=_HEAD_BYTES,
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # a few bytes would become a MiB
