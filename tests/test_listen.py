@@ -424,12 +424,18 @@ def test_a_terminal_without_unicode_gets_ascii(model: Path, talk: Path, on_termi
 # What is drawn
 
 
+def view_of(name: str) -> LiveView:
+    return LiveView(
+        title="lightser", name=name, labels=LABELS, window_s=3, hop_s=0.5, keys="q quit"
+    )
+
+
 def heard_view(monkeypatch: pytest.MonkeyPatch, columns: int, rows: int) -> list[str]:
     """Return the lines of a view that has heard a little."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", str(rows))
     name = "a recording with a very long name " * 4
-    view = LiveView(title="lightser", name=name, labels=LABELS, hop_s=0.5, keys="q quit")
+    view = view_of(name)
     view._console = Console(width=columns, height=rows, force_terminal=True, color_system=None)
     rng = np.random.default_rng(0)
     for i, p in enumerate(rng.dirichlet(np.ones(len(LABELS)), 150)):
@@ -454,6 +460,18 @@ def test_a_view_fits_its_terminal_and_shows_every_emotion(
         assert any(re.search(rf"{label} .* \d+ %", line) for line in lines)
     assert any("level" in line and " dB" in line for line in lines)
     assert "now" in lines[-2]
+
+
+def test_the_past_is_coloured_by_the_middle_of_each_window() -> None:
+    view = view_of("clip")
+    for end in np.arange(0.5, 20.5, 0.5):
+        view.hear(TALK[:800], 0.5)
+        if end >= 3:
+            label = "anger" if end - 1.5 < 10 else "sadness"
+            probabilities = {name: float(name == label) for name in LABELS}
+            view.say(Segment(end - 3, end, label, 1.0, probabilities))
+    columns = [view._label_of(column - view._lag, 35) for column in range(40)]
+    assert columns == ["anger"] * 20 + ["sadness"] * 20
 
 
 def test_a_bar_is_as_long_as_its_share() -> None:

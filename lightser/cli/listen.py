@@ -111,6 +111,7 @@ def listen(
                     title=f"lightser · {recognizer.card.name}",
                     name=hearing.name,
                     labels=recognizer.labels,
+                    window_s=window,
                     hop_s=hop,
                     keys="space pause · q quit" if keys.is_live else "Ctrl-C quit",
                 )

@@ -1,7 +1,8 @@
 """What one sees while ``lightser listen`` listens.
 
 From top to bottom: where and since when; the emotion of the moment; a bar for each emotion; the
-level of the sound; and the recent past, as high as it was loud, in the colours of its emotions.
+level of the sound; and the recent past, as high as it was loud, in the colours of its emotions. An
+emotion is that of the middle of its window, so the newest columns may change their colour yet.
 """
 
 import math
@@ -39,11 +40,21 @@ class LiveView:
         title: of the frame.
         name: of what is listened to.
         labels: of the model.
-        hop_s: seconds from one segment to the next.
+        window_s: seconds of a segment.
+        hop_s: seconds from one segment to the next, and of a column of the past.
         keys: said below, such as "q quit".
     """
 
-    def __init__(self, *, title: str, name: str, labels: Sequence[str], hop_s: float, keys: str):
+    def __init__(
+        self,
+        *,
+        title: str,
+        name: str,
+        labels: Sequence[str],
+        window_s: float,
+        hop_s: float,
+        keys: str,
+    ):
         self._console = Console(highlight=False)
         encoding = self._console.encoding or "ascii"
         is_unicode = encoding.lower().startswith("utf")
@@ -58,7 +69,10 @@ class LiveView:
         self._across, self._upward = (_ACROSS, _UPWARD) if is_unicode else (_ASCII, _ASCII)
         self._signs = ("●", "❚❚", "━", "─") if is_unicode else ("*", "||", "=", "-")
         self._now: Segment | None = None
-        self._past: deque[tuple[str, float]] = deque(maxlen=_WIDEST)  # label, level
+        self._lag = round(window_s / 2 / hop_s)  # columns from the middle of a window to its end
+        self._levels: deque[float] = deque(maxlen=_WIDEST)  # the loudest of each hop
+        self._said: deque[str] = deque(maxlen=_WIDEST)  # the label of each segment
+        self._n_levels = 0
         self._heard: Counter[str] = Counter()  # segments by label
         self._heard_s = 0.0
         self._level, self._loudest = QUIETEST_DB, QUIETEST_DB
@@ -89,13 +103,16 @@ class LiveView:
         level = decibels(samples)
         self._level = max(level, self._level - _FALL_DB)
         self._loudest = max(level, self._loudest)
+        if self._heard_s >= (self._n_levels + 1) * self._hop_s:
+            self._levels.append(self._loudest)
+            self._n_levels += 1
+            self._loudest = QUIETEST_DB
 
     def say(self, segment: Segment) -> None:
         """Take a segment."""
         self._now = segment
         self._heard[segment.label] += 1
-        self._past.append((segment.label, self._loudest))
-        self._loudest = QUIETEST_DB
+        self._said.append(segment.label)
 
     def draw(self) -> None:
         """Show how things are, unless that was done a moment ago."""
@@ -188,15 +205,24 @@ class LiveView:
         return line
 
     def _ribbon(self, width: int) -> list[Text]:
-        past = list(self._past)[-width:]
-        rows = [Text(" " * (width - len(past))) for _ in range(_PAST_ROWS)]
-        for label, level in past:
+        levels = list(self._levels)[-width:]
+        rows = [Text(" " * (width - len(levels))) for _ in range(_PAST_ROWS)]
+        n_said = sum(self._heard.values())
+        for column, level in enumerate(levels, start=self._n_levels - len(levels)):
+            label = self._label_of(column - self._lag, n_said)
             # A quiet moment is a line, so that its colour is seen.
             height = max(round(8 * _PAST_ROWS * _share(level)), 1)
             style = self._colours.get(label, "dim")
             for n, row in enumerate(reversed(rows)):
                 row.append(self._upward[min(max(height - 8 * n, 0), 8)], style)
         return rows
+
+    def _label_of(self, segment: int, n_said: int) -> str:
+        """Return the label of a segment, counted from 0, or of the nearest that is known."""
+        if not self._said:
+            return ""
+        at = segment - (n_said - len(self._said))
+        return self._said[min(max(at, 0), len(self._said) - 1)]
 
     def _times(self, width: int) -> Text:
         ago = f"{self._hop_s * width:.0f} s ago"
