@@ -44,28 +44,31 @@ PAUSE_S = (0.5, 3.0)
 ROOM_DB = {"quiet": -75.0, "noisy": -35.0}  # level of the noise, speech is at -20 dB
 SPEECH_DB = -20.0
 
+# The default is strictness 2, hangover 0.3 s, least 0.5.
+DEFAULT = "default"
 GATES = {
     "none": None,
+    DEFAULT: SpeechGate(),
     "strictness 0": SpeechGate(strictness=0),
-    "strictness 2": SpeechGate(strictness=2),
+    "strictness 1": SpeechGate(strictness=1),
     "strictness 3": SpeechGate(strictness=3),
-    "strictness 2, no hangover": SpeechGate(strictness=2, hangover_s=0.0),
-    "strictness 2, least 0.35": SpeechGate(strictness=2, least=0.35),
-    "strictness 2, least 0.5": SpeechGate(strictness=2, least=0.5),
-    "strictness 3, least 0.35": SpeechGate(strictness=3, least=0.35),
-    "strictness 3, least 0.5": SpeechGate(strictness=3, least=0.5),
-    "strictness 3, least 0.5, no hangover": SpeechGate(strictness=3, least=0.5, hangover_s=0.0),
+    "no hangover": SpeechGate(hangover_s=0.0),
+    "hangover 0.6 s": SpeechGate(hangover_s=0.6),
+    "least 0.2": SpeechGate(least=0.2),
+    "least 0.35": SpeechGate(least=0.35),
+    "least 0.65": SpeechGate(least=0.65),
 }
 SMOOTHINGS = {
     "none": None,
+    "0.25 s": Smoothing(time_s=0.25),
     "0.5 s": Smoothing(time_s=0.5),
     "1 s": Smoothing(time_s=1.0),
     "2 s": Smoothing(time_s=2.0),
+    "none, margin 0.1": Smoothing(time_s=0.0),
 }
 # Every gate without smoothing, and every smoothing with the default gate.
-SETTINGS = [(gate, "none") for gate in GATES] + [
-    ("strictness 2", s) for s in SMOOTHINGS if s != "none"
-]
+SETTINGS = [(gate, "none") for gate in GATES]
+SETTINGS += [(DEFAULT, smoothing) for smoothing in SMOOTHINGS if smoothing != "none"]
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,11 @@ def memory(recognizer: Recognizer, hours: float) -> Iterator[str]:
     """Yield the peak memory of the process while one stream hears so many hours."""
     recording = join("quiet", 100)
     stream = Stream(
-        recognizer, hop_s=1.0, sample_rate=RATE, gate=SpeechGate(), smoothing=Smoothing()
+        recognizer,
+        hop_s=recognizer.card.window_s,
+        sample_rate=RATE,
+        gate=SpeechGate(),
+        smoothing=Smoothing(),
     )
     rng = np.random.default_rng(SEED)
     began, total, told, n = time.monotonic(), 0, 0, 0

@@ -64,7 +64,7 @@ def listen(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def segments(model: Path, path: Path, **options: Any) -> list[Segment]:
     """Return what the command should hear."""
-    options = {"hop_s": 0.5, "smoothing": Smoothing(time_s=1), "gate": SpeechGate()} | options
+    options = {"hop_s": 0.5, "smoothing": Smoothing(), "gate": SpeechGate()} | options
     stream = Stream(Recognizer.load(model), **options)
     return [*stream.push(read_audio(path)), *stream.flush()]
 

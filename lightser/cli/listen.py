@@ -54,7 +54,7 @@ def listen(
     ] = True,
     smooth: Annotated[
         float, typer.Option(help="Seconds over which to smooth the labels; 0 for not at all.")
-    ] = 1.0,
+    ] = 0.5,
     record: Annotated[
         Path | None, typer.Option(help="Folder in which to keep the audio and the segments.")
     ] = None,

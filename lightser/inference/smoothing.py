@@ -27,11 +27,13 @@ class Smoothing:
         margin: by how much the smoothed probability of another label must exceed that of the
             present one to replace it; 0 is no hysteresis.
 
+    The defaults are chosen on joined recordings, see ``benchmarks/segments.md``.
+
     Raises:
         LightserError: a value out of range.
     """
 
-    time_s: float = 1.0
+    time_s: float = 0.5
     margin: float = 0.1
 
     def __post_init__(self) -> None:

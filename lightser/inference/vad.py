@@ -27,13 +27,15 @@ class SpeechGate:
         hangover_s: seconds that count as speech after the detector's last one.
         least: share of a window that must be speech; below it, the window is silence.
 
+    The defaults are chosen on joined recordings, see ``benchmarks/segments.md``.
+
     Raises:
         LightserError: a value out of range.
     """
 
     strictness: int = 2
     hangover_s: float = 0.3
-    least: float = 0.2
+    least: float = 0.5
 
     def __post_init__(self) -> None:
         if self.strictness not in (0, 1, 2, 3):
