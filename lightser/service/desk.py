@@ -10,6 +10,7 @@ from lightser.errors import LightserError, UnknownName
 from lightser.inference.recognizer import Recognizer
 from lightser.service.decoder import Decoders
 from lightser.service.limits import Limits, Refusal, Slots
+from lightser.service.memory import resident_bytes
 from lightser.service.metrics import Metrics
 
 Result = TypeVar("Result")
@@ -80,12 +81,3 @@ class Desk:
         """Count answers."""
         for label in labels:
             self.metrics.count("lightser_predictions_total", model=model, label=label)
-
-
-def resident_bytes() -> float:
-    """Return the memory that this process holds; NaN where the system does not tell."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return float(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return float("nan")

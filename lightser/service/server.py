@@ -12,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lightser.errors import LightserError
 from lightser.service.limits import Limits
 from lightser.service.logs import log
+from lightser.service.memory import give_back_large_blocks
 from lightser.service.streams import MESSAGE_BYTES
 
 _HEAD_BYTES = 16_384
@@ -50,6 +51,7 @@ def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
         timeout_graceful_shutdown=math.ceil(3 * limits.time_s),
     )
     listening = listen_on(host, port)
+    give_back_large_blocks()
     try:
         _Server(config).run([listening])
     except KeyboardInterrupt:  # as uvicorn ends after SIGINT
