@@ -26,7 +26,8 @@ from PIL import Image
 
 from lightser import Recognizer, Segment, Stream
 from lightser.cli import main
-from lightser.cli.predict import clock, finer, shares
+from lightser.cli.predict import finer
+from lightser.cli.row_table import clock, shares
 from lightser.inference import bundled
 from lightser.inference.finding import find_audio, is_audio
 from lightser.report.clip import envelope, timeline
@@ -484,6 +485,19 @@ def test_a_terminal_of_any_width_shows_what_matters_whole(
         assert len(line) <= columns
         assert re.search(r"● [a-z]+ +\d+ %  ━{8,24}", line)
         assert re.search(r"\d:\d\d\.\d\d–\d:\d\d\.\d\d" if window else r"\d\.\d\d s", line)
+
+
+def test_a_terminal_shows_channels_and_silence(model: Path, tmp_path: Path) -> None:
+    clip, rate = soundfile.read(ANGER, dtype="float32")
+    still = np.random.default_rng(0).normal(0, 1e-4, len(clip)).astype(np.float32)
+    soundfile.write(tmp_path / "call.wav", np.stack([clip, still], axis=1), rate)
+    words = ["--per-channel", "--vad", "--window", 2, "--hop", 2]
+    shown = on_terminal(100, "predict", tmp_path / "call.wav", "--model", model, *words)
+    one = [line for line in lines_of(shown) if "call.wav [1]" in line]
+    two = [line for line in lines_of(shown) if "call.wav [2]" in line]
+    assert len(one) == len(two) == 2
+    assert all("● " in line and "━" in line for line in one)
+    assert re.search(r"  silence +\d+ %$", two[-1])
 
 
 def test_rows_for_programs_come_without_colours_on_a_terminal_too(model: Path) -> None:
