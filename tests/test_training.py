@@ -19,7 +19,7 @@ from tiny_corpus import tiny_corpus
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
 from lightser.training.batches import Clips, cut_windows, draw_batch, plan_updates
-from lightser.training.crossval import collect, make_plan, missing_jobs, run
+from lightser.training.crossval import adopt, collect, make_plan, missing_jobs, run
 from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
 from lightser.training.jobs import as_examples, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
@@ -250,6 +250,20 @@ def test_results_of_another_recipe_are_not_mixed_in(tmp_path):
     other = recipe(optim=Optim(epochs=4, batch_size=4))
     with pytest.raises(BadRecipe, match="another version of this recipe"):
         run(make_plan(other, tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
+
+
+def test_a_row_that_repeats_another_takes_its_results(tmp_path):
+    first = make_plan(recipe(), tiny_corpus(), name="one", out=tmp_path / "one")
+    repeat = make_plan(recipe(title="again"), tiny_corpus(), name="two", out=tmp_path / "two")
+    other = make_plan(recipe(standardize=True), tiny_corpus(), name="t", out=tmp_path / "three")
+    assert adopt(repeat, tmp_path) is None
+    run(first, engine="serial")
+    assert adopt(repeat, tmp_path) == tmp_path / "one"
+    assert adopt(other, tmp_path) is None
+    assert missing_jobs(repeat) == []
+    scores = run(repeat, engine="serial")
+    assert scores["recipe"] == "two" and scores["complete"]
+    pd.testing.assert_frame_equal(predictions(tmp_path / "one"), predictions(tmp_path / "two"))
 
 
 def test_choosing_an_epoch_without_validation_speakers_is_refused(tmp_path):

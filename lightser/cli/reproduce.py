@@ -1,7 +1,7 @@
 """``lightser reproduce``: any row of the papers, or any recipe, under its protocol."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @app.command(
@@ -42,8 +45,10 @@ def reproduce(
     try:
         from lightser.cli.report import print_table
         from lightser.corpora import load_corpus
+        from lightser.corpora.splits import CONTENT
+        from lightser.corpora.utterances import content_hashes
         from lightser.report.results import read_result
-        from lightser.training.crossval import make_plan, missing_jobs, run
+        from lightser.training.crossval import adopt, make_plan, missing_jobs, run
         from lightser.training.recipe import find_recipes, read_recipe, recipe_name
     except ImportError as error:
         from lightser.errors import MissingExtra
@@ -55,18 +60,20 @@ def reproduce(
     folders = corpus_folders(corpus)
     recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
     plans, wanting = [], {}
+    tables: dict[str, pd.DataFrame] = {}  # many recipes, few corpora
     for name, recipe in recipes.items():
         if recipe.corpus.name not in folders:
             wanting[name] = recipe.corpus.name
             continue
-        with spoken_warnings():
-            table = load_corpus(
-                recipe.corpus.name, folders[recipe.corpus.name], **recipe.corpus.options
-            )
+        if (key := repr(recipe.corpus)) not in tables:
+            folder = folders[recipe.corpus.name]
+            with spoken_warnings():
+                table = load_corpus(recipe.corpus.name, folder, **recipe.corpus.options)
+            tables[key] = table.assign(**{CONTENT: content_hashes(table)})
         plans.append(
             make_plan(
                 recipe,
-                table,
+                tables[key],
                 name=name,
                 out=out / (f"quick/{name}" if quick else name),
                 is_quick=quick,
@@ -77,6 +84,8 @@ def reproduce(
     for name, needed in wanting.items():
         typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
     for item in plans:
+        if not plan and (twin := adopt(item, out)):
+            typer.echo(f"{item.name}: the same as {twin}, taken from there", err=True)
         missing = len(missing_jobs(item))
         typer.echo(
             f"{item.name}: {len(item.jobs)} jobs, {len(item.jobs) - missing} done, "

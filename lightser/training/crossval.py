@@ -20,6 +20,7 @@ import pandas as pd
 import lightser
 from lightser.corpora import CORPORA
 from lightser.corpora.splits import (
+    CONTENT,
     PROTOCOLS,
     Fold,
     make_folds,
@@ -96,8 +97,9 @@ def make_plan(
     options = dict(recipe.protocol.options)
     # One deal for all seeds: these vary weights and chance, not who is tested when.
     deal = options.pop("deal", 0)
-    content = list(content_hashes(table))  # equal audio never comes to lie on two honest sides
-    folds = make_folds(recipe.protocol.name, table, deal, content=content, **options)
+    if CONTENT not in table:  # equal audio never comes to lie on two honest sides
+        table = table.assign(**{CONTENT: content_hashes(table)})
+    folds = make_folds(recipe.protocol.name, table, deal, **options)
     if is_quick:
         folds = folds[:QUICK_FOLDS]
     select = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
@@ -161,6 +163,27 @@ def run(
     if scores["complete"]:
         shutil.rmtree(plan.out / "jobs", ignore_errors=True)
     return scores
+
+
+def adopt(plan: Plan, root: Path) -> Path | None:
+    """Take over what another row with the same recipe has found, and return its folder.
+
+    Tables repeat each other: the best line of one is a line of the next. What is the same in all
+    that makes the number is not run twice.
+    """
+    if (plan.out / "predictions.csv").is_file():
+        return None
+    for path in sorted(root.rglob("scores.json")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        same = facts.get("recipe_sha256") == plan.recipe.sha256()
+        if same and facts["complete"] and facts["seeds"] == list(plan.recipe.seeds):
+            plan.out.mkdir(parents=True, exist_ok=True)
+            kept = {key: facts[key] for key in ("recipe_sha256", "minutes_by_job")}
+            write_atomically(plan.out / "scores.json", json.dumps(kept))
+            for file in ("history.csv", "predictions.csv"):
+                write_atomically(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
+            return path.parent
+    return None
 
 
 def missing_jobs(plan: Plan) -> list[Job]:
