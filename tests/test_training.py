@@ -255,7 +255,7 @@ def test_results_of_another_recipe_are_not_mixed_in(tmp_path):
 def test_a_row_that_repeats_another_takes_its_results(tmp_path):
     first = make_plan(recipe(), tiny_corpus(), name="one", out=tmp_path / "one")
     repeat = make_plan(recipe(title="again"), tiny_corpus(), name="two", out=tmp_path / "two")
-    other = make_plan(recipe(standardize=True), tiny_corpus(), name="t", out=tmp_path / "three")
+    other = make_plan(recipe(standardize=False), tiny_corpus(), name="t", out=tmp_path / "three")
     assert adopt(repeat, tmp_path) is None
     run(first, engine="serial")
     assert adopt(repeat, tmp_path) == tmp_path / "one"
