@@ -70,7 +70,7 @@ def listen_on(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # With the protocol left out, asyncio would not set TCP_NODELAY, and answers come 40 ms late.
+        # With the protocol left out, asyncio does not set TCP_NODELAY, and answers are 40 ms late.
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
