@@ -48,14 +48,19 @@ def write_audformat(rows: "Iterable[Row]", labels: Sequence[str], folder: Path) 
         for row in rows:
             name = "emotion" if row.channel is None else f"channel-{row.channel}"
             if name not in tables:
-                path = folder / f"db.{name}.csv"
-                file = until_the_end.enter_context(open(path, "w", encoding="utf-8", newline=""))
+                table = folder / f"db.{name}.csv"
+                file = until_the_end.enter_context(open(table, "w", encoding="utf-8", newline=""))
                 tables[name] = csv.writer(file, lineterminator="\n")
                 tables[name].writerow(["file", "start", "end", "emotion", "confidence", *labels])
             path = row.file if row.file == "-" else os.path.abspath(row.file)
-            numbers = [row.confidence, *(row.probabilities.get(label, "") for label in labels)]
-            cells = [_timedelta(row.start), _timedelta(row.end), row.label]
-            tables[name].writerow([path, *cells, *(n if n == "" else round(n, 6) for n in numbers)])
+            probabilities = (row.probabilities.get(label) for label in labels)
+            tables[name].writerow(
+                [
+                    *(path, _timedelta(row.start), _timedelta(row.end), row.label),
+                    round(row.confidence, 6),
+                    *("" if p is None else round(p, 6) for p in probabilities),
+                ]
+            )
     temporary = folder / f".{HEADER}"
     temporary.write_text(_header(labels, sorted(tables)), encoding="utf-8")
     os.replace(temporary, folder / HEADER)

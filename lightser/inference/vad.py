@@ -34,7 +34,7 @@ class SpeechGate:
     """
 
     strictness: int = 2
-    hangover_s: float = 0.3
+    hangover_s: float = 0.1
     least: float = 0.5
 
     def __post_init__(self) -> None:
