@@ -217,7 +217,8 @@ def _layers(steps: tuple[Step, ...], live: list[int]) -> Iterator[LayerCost]:
     for row in rows:
         inside = [steps[i] for i in row]
         heaviest = max(inside, key=lambda step: step.macs)
-        last = [step for step in inside if step.writes or step is inside[0]][-1]  # not its views
+        own = [step for step in inside if step.writes]  # not the views that the next layer takes
+        last = own[-1] if own and _name(inside[0]) != FRONTEND else inside[-1]
         yield LayerCost(
             name=_name(inside[0]),
             operation=WORDS.get(heaviest.operation, heaviest.operation.strip("_")),

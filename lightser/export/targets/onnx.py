@@ -50,7 +50,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
             if order.frontend == "in":
                 network = joined(frontend_graph(system), network)
             save_checked(network, path)
-    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
+    except RuntimeError as error:  # of which all that PyTorch's exporter raises is a kind
         name = system.describe()["model"]["name"]
         reason = " ".join(str(error).split())[:200]
         raise BadModel(f"onnx cannot carry '{name}': {reason}") from error
