@@ -553,3 +553,11 @@ def test_an_example_of_the_pages_runs_as_it_is_written(home: Path, line: str) ->
         assert (home / name).exists()
     if "--out" not in line:
         assert len(run.stdout.splitlines()) >= 2
+
+
+def test_the_page_shows_the_table_that_was_measured() -> None:
+    measured = (ROOT / "benchmarks" / "segments.md").read_text(encoding="utf-8")
+    rows = [line for line in measured.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    assert len(rows) > 10
+    assert "\n".join(rows) in page
