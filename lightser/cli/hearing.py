@@ -130,9 +130,8 @@ class Microphone:
                 wave = self._heard.get(timeout=_WAIT_S)
             except queue.Empty:
                 if not self._stream.active:
-                    raise LightserError(f"'{self.name}' has gone silent; is it plugged in?") from (
-                        None
-                    )
+                    reason = f"'{self.name}' has gone silent; is it plugged in?"
+                    raise LightserError(reason) from None
                 yield None
             else:
                 yield None if self.paused else wave
