@@ -32,6 +32,8 @@ class JsonLines(logging.Formatter):
 
 # What they say at a lower level quotes what strangers send.
 _DISCREET = ("python_multipart", "websockets")
+# What uvicorn says as an error of a handshake that was refused, as it should be.
+_REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake"
 
 
 def log_to_stderr() -> None:
@@ -43,3 +45,6 @@ def log_to_stderr() -> None:
     LOGGER.setLevel(logging.INFO)
     for name in _DISCREET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: not record.getMessage().startswith(_REFUSED_HANDSHAKE)
+    )
