@@ -42,9 +42,9 @@ NEEDS = {
     "training": {"numpy", "pandas", "torch", "safetensors", "tensorboard", "ray"},
     "report": {"numpy", "pandas", "matplotlib"},
     "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "soundfile"},
-    "inference": {"numpy", "onnxruntime", "soxr"},
+    "inference": {"numpy", "onnxruntime", "soxr", "webrtcvad"},
     "service": {"numpy", "starlette", "uvicorn"},
-    "cli": {"numpy", "typer", "rich", "pandas", "torch"},
+    "cli": {"numpy", "typer", "rich", "pandas", "torch", "sounddevice"},
 }
 
 
