@@ -29,7 +29,17 @@ PAGES = [
     *sorted((ROOT / "lightser" / "samples").glob("*.md")),
 ]
 # What a base install does not bring.
-EXTRAS = ["torch", "pandas", "matplotlib", "onnx", "onnxscript", "safetensors", "sklearn", "tomli"]
+EXTRAS = [
+    "torch",
+    "pandas",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "sklearn",
+    "tomli",
+    "starlette",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
 generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))

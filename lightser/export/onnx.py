@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lightser.errors import LightserError, MissingExtra
 from lightser.models import gru  # noqa: F401  defines the operation translated below
@@ -50,21 +51,7 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     # Any sizes will do but 0 and 1, which the exporter takes for constants.
     example = torch.zeros(2, system.min_samples + 16001)
     time = torch.export.Dim("time", min=system.min_samples)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            system,
-            (example,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch"), 1: time},),
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-            custom_translation_table={torch.ops.lightser.bigru.default: _bigru},
-        )
-    assert program is not None
-    model = program.model_proto
-    _forget_origin(model)
+    model = to_graph(system, example, taken=INPUT, given=OUTPUT, length=time, opset=opset)
     onnx.checker.check_model(model, full_check=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -72,6 +59,37 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def to_graph(
+    module: nn.Module, example: Tensor, *, taken: str, given: str, length: Any, opset: int
+) -> onnx.ModelProto:
+    """Return a module of one input and one output as a graph of free batch and ``length``.
+
+    Args:
+        module: in evaluation mode, on the CPU.
+        example: its input, of any sizes but 0 and 1.
+        taken: name of the input.
+        given: name of the output.
+        length: the input's dimension 1, a ``torch.export.Dim``.
+        opset: of ONNX.
+    """
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[taken],
+            output_names=[given],
+            dynamic_shapes=({0: torch.export.Dim("batch"), 1: length},),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+            custom_translation_table={torch.ops.lightser.bigru.default: _bigru},
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    _forget_origin(model)
+    return model
 
 
 def _bigru(x: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:

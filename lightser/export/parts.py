@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from lightser.export.onnx import INPUT, OLDEST_OPSET, OUTPUT, _bigru, _forget_origin, _quiet
+from lightser.export.onnx import INPUT, OLDEST_OPSET, OUTPUT, to_graph
 from lightser.training.system import System
 
 FEATURES = "features"
@@ -87,20 +87,8 @@ def _graph(
     module: nn.Module, example: Tensor, taken: str, given: str, length: Any
 ) -> onnx.ModelProto:
     """Export a module of one input and one output; batch and length are free."""
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module.eval(),
-            (example,),
-            input_names=[taken],
-            output_names=[given],
-            dynamic_shapes=({0: torch.export.Dim("batch"), 1: length},),
-            opset_version=OLDEST_OPSET,
-            dynamo=True,
-            verbose=False,
-            custom_translation_table={torch.ops.lightser.bigru.default: _bigru},
-        )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    _forget_origin(model)
+    model = to_graph(
+        module.eval(), example, taken=taken, given=given, length=length, opset=OLDEST_OPSET
+    )
     model.ir_version = min(model.ir_version, IR_VERSION)
     return model
