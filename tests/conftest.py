@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 
-
 def pytest_configure(config: pytest.Config) -> None:
     # Not in pyproject.toml: there it would be imported before coverage begins.
     config.addinivalue_line("filterwarnings", "error::lightser.errors.LightserWarning")
