@@ -17,4 +17,8 @@ def spoken_warnings() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                print(f"lightser: {warning.message}", file=sys.stderr)
+                if issubclass(warning.category, LightserWarning):
+                    print(f"lightser: {warning.message}", file=sys.stderr)
+    for other in caught:  # of a library, on its way to whoever listens to those
+        if not issubclass(other.category, LightserWarning):
+            warnings.showwarning(other.message, other.category, other.filename, other.lineno)
