@@ -45,9 +45,8 @@ def save_checkpoint(
         {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}, unfinished
     )
     os.replace(unfinished, folder / name)
-    unfinished = folder / "checkpoint.json.tmp"
-    unfinished.write_text(json.dumps({**facts, "tensors": name}), encoding="utf-8")
-    os.replace(unfinished, folder / "checkpoint.json")  # from here on the new one counts
+    # from here on the new one counts
+    write_atomically(folder / "checkpoint.json", json.dumps({**facts, "tensors": name}))
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -78,3 +77,10 @@ def drop_checkpoint(folder: Path) -> None:
     """Remove a checkpoint that is no longer needed."""
     for file in [*folder.glob("*.safetensors"), folder / "checkpoint.json"]:
         file.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file, or leave the one that is there."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

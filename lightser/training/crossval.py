@@ -29,8 +29,9 @@ from lightser.corpora.splits import (
 )
 from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe
+from lightser.training.checkpoint import write_atomically
 from lightser.training.engines import ENGINES, Progress
-from lightser.training.jobs import Job, build_system, cache_folder, write_atomically
+from lightser.training.jobs import Job, build_system, cache_folder
 from lightser.training.recipe import Recipe
 from lightser.training.scores import score_predictions
 
@@ -220,7 +221,6 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     """Return everything in ``scores.json`` but the scores."""
     protocol = PROTOCOLS[plan.recipe.protocol.name]
     finished = _names(predictions) if len(predictions) else set()
-    published = plan.recipe.published
     earlier = plan.out / "scores.json"
     minutes = json.loads(earlier.read_text())["minutes_by_job"] if earlier.is_file() else {}
     minutes |= {job.name: _minutes(job) for job in plan.jobs if job.is_done}
@@ -248,7 +248,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "n_utterances": len(plan.table),
         "n_predictions": len(predictions),
         "parameters": build_system(plan.recipe, len(plan.labels)).parameter_count(),
-        "published": None if published is None else plan.recipe.to_dict()["published"],
+        "published": plan.recipe.to_dict().get("published"),
         "machine": f"{platform.machine()}, {plan.jobs[0].device}",
         "versions": {name: version(name) for name in ("torch", "numpy")}
         | {"lightser": lightser.__version__},

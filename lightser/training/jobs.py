@@ -5,6 +5,7 @@ checkpoint and ``progress.json``.
 """
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
 from lightser.training.batches import Clips, features_of
+from lightser.training.checkpoint import write_atomically
 from lightser.training.loop import Point, fit, predict
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
@@ -218,21 +220,13 @@ def write_predictions(job: Job, clips: Clips, probabilities: np.ndarray[Any, Any
 
 def write_history(job: Job, history: list[Point]) -> None:
     """Write what every evaluation saw; columns nobody looked at stay empty."""
-    path = job.folder / "history.csv.tmp"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["fold", "seed", *(f.name for f in fields(Point))])
-        for point in history:
-            values = [f"{v:.6g}" if isinstance(v, float) else v for v in asdict(point).values()]
-            writer.writerow([job.fold.name, job.seed, *values])
-    os.replace(path, job.folder / "history.csv")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file, or leave the one that is there."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["fold", "seed", *(f.name for f in fields(Point))])
+    for point in history:
+        values = [f"{v:.6g}" if isinstance(v, float) else v for v in asdict(point).values()]
+        writer.writerow([job.fold.name, job.seed, *values])
+    write_atomically(job.folder / "history.csv", text.getvalue())
 
 
 def tensorboard_writer(job: Job) -> Callable[[Point], None]:
