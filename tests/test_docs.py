@@ -39,6 +39,11 @@ EXTRAS = [
     "sklearn",
     "tomli",
     "starlette",
+    "ai_edge_litert",
+    "litert_torch",
+    "tflite_micro",
+    "pyarrow",
+    "ray",
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 

@@ -41,8 +41,11 @@ NEEDS = {
     "metrics": {"numpy"},
     "training": {"numpy", "pandas", "torch", "safetensors", "tensorboard", "ray"},
     "report": {"numpy", "pandas", "matplotlib"},
-    "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "soundfile"},
-    "inference": {"numpy", "onnxruntime", "soxr", "webrtcvad"},
+    "export": {
+        *("numpy", "torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "soundfile"),
+        *("litert_torch", "ai_edge_litert", "ai_edge_quantizer", "tflite_micro", "flatbuffers"),
+    },
+    "inference": {"numpy", "onnxruntime", "soxr", "webrtcvad", "fsspec", "pyarrow", "ray"},
     "service": {"numpy", "starlette", "uvicorn"},
     "cli": {"numpy", "typer", "rich", "pandas", "torch", "sounddevice"},
 }
