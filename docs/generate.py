@@ -1,5 +1,7 @@
 """Write what README.md and docs/ hold of the code: the tree, commands, protocols, corpora, recipes.
 
+It also writes the honest twin of each recipe of the papers, below ``recipes/honest``.
+
 A generated part stands between ``<!-- name -->`` and ``<!-- /name -->``; the rest of a page is its
 author's. ``make docs`` runs this, and ``tests/test_docs.py`` holds that nothing is out of date.
 """
@@ -23,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 15  # of the first column of the tree
 
 CHOSEN = {"valid_ua": "UA on validation", "test_wa": "**accuracy on test**", "last": "last"}
+
+PAPERS = ("light_sernet", "zhong2020")  # folders of recipes that have honest twins
 
 # What the tree says of the folders beside the package.
 BESIDE = {
@@ -185,6 +189,29 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
 }
 
 
+def twin(name: str, path: Path) -> str:
+    """Return the recipe that runs another one under an honest protocol."""
+    recipe = read_recipe(path)
+    folder = "../" * (name.count("/") + 1)
+    iemocap = recipe.corpus.name == "iemocap"
+    protocol = 'name = "loso_session"' if iemocap else 'name = "loso"\nvalid_speakers = 1'
+    return (
+        f"# {name} under an honest protocol: nothing else is changed.\n"
+        f'extends = "{folder}{name}.toml"\ntitle = "{recipe.title}, honest"\n\n'
+        f"[protocol]\n{protocol}\n"
+    )
+
+
+def twins() -> Iterator[tuple[Path, str, str]]:
+    """Yield the honest twin of each recipe of the papers: its path, its text, what it should be."""
+    folder = recipe_folder()
+    for path in sorted(p for paper in PAPERS for p in (folder / paper).rglob("*.toml")):
+        if path.stem != "base":
+            own = folder / "honest" / path.relative_to(folder)
+            text = own.read_text(encoding="utf-8") if own.is_file() else ""
+            yield own, text, twin(path.relative_to(folder).with_suffix("").as_posix(), path)
+
+
 def renewed(text: str, parts: dict[str, Callable[[], str]]) -> str:
     """Return a page with its generated parts as they should be."""
     for name, make in parts.items():
@@ -199,6 +226,7 @@ def renewed(text: str, parts: dict[str, Callable[[], str]]) -> str:
 
 def pages() -> Iterator[tuple[Path, str, str]]:
     """Yield each page with generated parts: its path, its text, and what it should be."""
+    yield from twins()
     for name, parts in PARTS.items():
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
@@ -208,5 +236,6 @@ def pages() -> Iterator[tuple[Path, str, str]]:
 if __name__ == "__main__":
     for path, text, wanted in pages():
         if text != wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8", newline="\n")
             print(f"renewed {path.relative_to(ROOT)}", file=sys.stderr)

@@ -156,6 +156,14 @@ def test_focal_by_agreement_has_an_exponent_for_each_level():
     assert values == pytest.approx([math.log(2), math.log(2) / 2, math.log(2) / 8])
 
 
+def test_a_corpus_with_many_listeners_divides_the_lower_levels_elsewhere():
+    logits, labels, agreement = LOGITS[[0, 0]], LABELS[[0, 0]], torch.tensor([0.9, 0.85])
+    loss = FocalByAgreement(b=1, c=3, medium=0.9)
+    assert of_each(loss, logits, labels, agreement) == pytest.approx(
+        [0.5 * math.log(2), 0.5**3 * math.log(2)]
+    )
+
+
 @pytest.mark.parametrize("make", [SoftBootstrap, GeneralizedCrossEntropy])
 def test_a_selective_loss_keeps_cross_entropy_where_all_agree(make):
     logits, labels, agreement = random_batch(5)

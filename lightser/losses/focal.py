@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightser.losses import LOSSES
-from lightser.losses.sample_loss import SampleLoss, by_level, negative_log_likelihood
+from lightser.losses.sample_loss import MEDIUM, SampleLoss, by_level, negative_log_likelihood
 
 
 def focal(nll: Tensor, gamma: float) -> Tensor:
@@ -43,8 +43,10 @@ class FocalByAgreement(SampleLoss):
     Args:
         class_weights: see :class:`SampleLoss`.
         a: exponent where all annotators agree; 0 is cross-entropy.
-        b: exponent where at least 0.65 of the votes agree.
+        b: exponent where at least ``medium`` of the votes agree.
         c: exponent below that.
+        medium: share of the votes that divides the two; another than the published one is for
+            corpora with many listeners, hardly any of whom disagree.
     """
 
     def __init__(
@@ -54,13 +56,15 @@ class FocalByAgreement(SampleLoss):
         a: float = 0.0,
         b: float = 1.0,
         c: float = 2.0,
+        medium: float = MEDIUM,
     ):
         super().__init__(class_weights)
-        self.a, self.b, self.c = a, b, c
+        self.a, self.b, self.c, self.medium = a, b, c, medium
 
     def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:
         nll = negative_log_likelihood(logits, labels)
-        return by_level(agreement, *(focal(nll, gamma) for gamma in (self.a, self.b, self.c)))
+        by_exponent = (focal(nll, gamma) for gamma in (self.a, self.b, self.c))
+        return by_level(agreement, *by_exponent, at_least=self.medium)
 
 
 LOSSES["focal"] = Focal

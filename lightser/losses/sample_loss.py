@@ -48,8 +48,12 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
-def by_level(agreement: Tensor, easy: Tensor, medium: Tensor, hard: Tensor) -> Tensor:
+def by_level(
+    agreement: Tensor, easy: Tensor, medium: Tensor, hard: Tensor, *, at_least: float = MEDIUM
+) -> Tensor:
     """Pick one of three values for each clip by its agreement level (A, B, C).
+
+    Level B begins ``at_least`` at this share of the votes.
 
     Raises:
         BadRecipe: the agreement of a clip is unknown.
@@ -60,7 +64,7 @@ def by_level(agreement: Tensor, easy: Tensor, medium: Tensor, hard: Tensor) -> T
             "clips; choose a loss without levels (levels = false) or a corpus with votes"
         )
     return torch.where(
-        agreement >= EASY - 1e-9, easy, torch.where(agreement >= MEDIUM, medium, hard)
+        agreement >= EASY - 1e-9, easy, torch.where(agreement >= at_least, medium, hard)
     )
 
 

@@ -20,6 +20,7 @@ from lightser.training.recipe import Optim, Recipe
 from lightser.training.system import System
 
 CHECKPOINT_EVERY_S = 60.0
+LIGHT_SERNET_EPOCHS = 300
 
 
 @dataclass
@@ -193,7 +194,8 @@ def learning_rate(update: int, n_updates: int, per_epoch: int, optim: Optim) -> 
             return peak * (update + 1) / rise
         return peak * 0.5 * (1 + math.cos(math.pi * (update - rise) / max(1, n_updates - rise)))
     if optim.schedule == "light_sernet":
-        epoch = update // per_epoch
+        # of the published 300 epochs; a shorter run goes through the same drops
+        epoch = update // per_epoch * LIGHT_SERNET_EPOCHS // max(1, n_updates // per_epoch)
         return float(peak * math.exp(-0.15 * max(0, (epoch - 40) // 20)))
     return peak
 

@@ -58,7 +58,8 @@ class Optim:
         kernel_penalty: weight of Σw² over the network's ``penalized()`` weights, in the loss.
         clip_norm: largest global norm of the gradient.
         schedule: ``constant``; ``one_cycle`` (a tenth of the way up, then down by a cosine);
-            ``light_sernet`` (× e^-0.15 at epochs 60, 80, …, 280 of the published 300).
+            ``light_sernet`` (× e^-0.15 at epochs 60, 80, …, 280 of the published 300, and at the
+            same shares of a run of another length).
         batch_size: clips in an update.
         epochs: passes over the training part, each of ⌊n / batch_size⌋ updates, the stream of
             shuffled passes never cut (how Light-SERNet was trained).
