@@ -31,8 +31,9 @@ from lightser.corpora.utterances import content_hashes
 from lightser.errors import LightserError
 from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
 from lightser.training.crossval import commit, to_toml
-from lightser.training.jobs import cache_folder, write_atomically
+from lightser.training.jobs import cache_folder
 from lightser.training.scores import score_predictions
+from lightser.whole import write_whole
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "honest"
@@ -52,7 +53,7 @@ def main() -> None:
     folds = make_folds(arguments.protocol, table, content=list(content_hashes(table)), **options)
     for name in arguments.functionals:
         evaluate(name, corpus, table, folds, arguments.protocol, options)
-    write_atomically(HERE / "classic.md", as_markdown())
+    write_whole(HERE / "classic.md", as_markdown())
 
 
 def evaluate(
@@ -130,12 +131,12 @@ def evaluate(
         | {"lightser": lightser.__version__},
         "minutes": round(minutes, 1),
     }
-    write_atomically(out / "predictions.csv", decided.to_csv(index=False))
+    write_whole(out / "predictions.csv", decided.to_csv(index=False))
     # Scored as it is read: speakers are strings, probabilities have six digits.
     scored = pd.read_csv(out / "predictions.csv", dtype={"speaker": str, "fold": str})
     scores |= score_predictions(scored, labels)
-    write_atomically(out / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False))
-    write_atomically(out / "recipe.toml", to_toml(recipe))
+    write_whole(out / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False))
+    write_whole(out / "recipe.toml", to_toml(recipe))
     write_folds(folds, out / "folds.json")
 
 

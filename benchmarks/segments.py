@@ -34,7 +34,7 @@ from lightser.inference.segments import SILENCE
 from lightser.inference.smoothing import Smoothing
 from lightser.inference.vad import SpeechGate
 from lightser.metrics import confusion, recalls, ua, wa
-from lightser.training.jobs import write_atomically
+from lightser.whole import write_whole
 
 HERE = Path(__file__).parent
 RATE = 16_000
@@ -252,7 +252,7 @@ def main() -> None:
     window_s = arguments.window or recognizer.card.window_s
     table = compare(recognizer, arguments.clips, window_s, arguments.hop)
     if arguments.model == "default":
-        write_atomically(HERE / "segments.md", table)
+        write_whole(HERE / "segments.md", table)
     print(table)
 
 

@@ -14,14 +14,13 @@ Standard library only, so that whoever reads a card needs nothing else.
 import dataclasses
 import hashlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lightser.errors import BadModel
+from lightser.whole import write_whole
 
 FORMAT = 1
 CARD = "card.json"
@@ -222,22 +221,10 @@ def write_card(folder: Path | str, card: Card) -> None:
     """Write ``card.json``, whole or not at all.
 
     Raises:
-        BadModel: the folder cannot be written to.
+        LightserError: the folder cannot be written to.
     """
-    path = Path(folder) / CARD
     text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".card-", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            os.chmod(temporary, 0o644)  # mkstemp makes it private, cards are not
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise BadModel(f"'{path}' cannot be written: {error}") from None
+    write_whole(Path(folder) / CARD, text)
 
 
 def verify_files(folder: Path | str, card: Card) -> None:

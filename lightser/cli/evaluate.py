@@ -19,6 +19,7 @@ from lightser.cli.corpus import Options, progress_bar, read_options
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadResults, LightserError, MissingExtra, UnknownName
+from lightser.whole import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -312,14 +313,12 @@ def refuse_other_results(out: Path) -> None:
 
 def write_results(out: Path, predictions: "pd.DataFrame", scores: Mapping[str, Any]) -> None:
     """Write the results folder; ``scores.json`` comes last, and makes it one."""
-    from lightser.report.tables import write_text
-
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadResults(f"Cannot make the folder {out}: {error.strerror}") from error
-    write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    write_whole(out / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
 
 
 def print_scores(

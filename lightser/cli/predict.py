@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
+from lightser.whole import replacing
 
 if TYPE_CHECKING:
     from lightser.inference import Recognizer, Segment, Stream
@@ -265,31 +265,6 @@ def output(path: Path | None) -> Iterator[TextIO]:
         return
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         yield file
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``, and move it there if all went well."""
-    path = Path(os.path.realpath(path))  # a link is followed, not replaced
-    if path.exists() and not path.is_file():
-        if path.is_dir():
-            raise LightserError(f"{path}: a folder; give the name of a file to write.")
-        yield path  # a device or a pipe has nothing to be moved to
-        return
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".lightser-", suffix=path.suffix)
-        os.close(handle)
-    except OSError as error:
-        raise LightserError(f"{path}: cannot be written ({error.strerror}).") from None
-    try:
-        yield Path(name)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes it private
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 # On a terminal

@@ -10,6 +10,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadResults, MissingExtra, UnknownName
+from lightser.whole import write_whole
 
 if TYPE_CHECKING:
     from lightser.report.compare import Comparison
@@ -89,7 +90,7 @@ def write(out: Path, results: "Sequence[Result]", title: str) -> None:
         write_page(results, out, title=title)
     else:
         make = tables.to_markdown if out.suffix == ".md" else tables.to_csv
-        tables.write_text(out, make(results))
+        write_whole(out, make(results))
 
 
 def print_table(results: "Sequence[Result]") -> None:

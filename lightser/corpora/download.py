@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from lightser.corpora import CORPORA, Corpus, Download, missing_and_surplus
 from lightser.errors import BadCorpus, LightserError
+from lightser.whole import replacing
 
 BLOCK = 1 << 18  # bytes
 
@@ -224,10 +225,12 @@ def unpack(archive: Path, folder: Path, inside: str = "") -> None:
         with zipfile.ZipFile(archive) as packed:
             for member, target in _members(packed, folder, inside):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_name(target.name + ".part")
-                with packed.open(member) as source, part.open("wb") as file:
+                with (
+                    replacing(target) as part,
+                    packed.open(member) as source,
+                    part.open("wb") as file,
+                ):
                     shutil.copyfileobj(source, file)
-                os.replace(part, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
         archive.unlink()
         raise BrokenDownload(

@@ -10,7 +10,6 @@ Folds depend on the utterances, the seed and the options, not on the order of th
 import inspect
 import json
 import math
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightser.errors import BadCorpus, BadRecipe, BadResults, UnknownName
 from lightser.registry import Registry
+from lightser.whole import write_whole
 
 Select = Literal["valid_ua", "test_wa", "last"]
 Rows = NDArray[np.int64]  # positions in the table
@@ -224,11 +224,8 @@ def require_column(table: pd.DataFrame, column: str, protocol: str) -> None:
 
 def write_folds(folds: Sequence[Fold], path: Path | str) -> None:
     """Write ``folds`` as JSON, whole or not at all."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
     text = json.dumps({"folds": [asdict(fold) for fold in folds]}, indent=1, ensure_ascii=False)
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, text + "\n")
 
 
 def read_folds(path: Path | str) -> list[Fold]:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightser.audio.files import audio_info, read_audio
 from lightser.errors import BadCorpus
+from lightser.whole import write_whole
 
 COLUMNS = {
     "utterance": "unique id: the stem of the file name, or stem[start-end] for a part of a file",
@@ -170,12 +171,7 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
     path = Path(path).absolute()
     table = check_table(table)
     table["file"] = [relative_file(file, path.parent) for file in table["file"]]
-    part = path.with_name(path.name + ".part")
-    try:
-        table.to_csv(part, index=False, lineterminator="\n")
-    except OSError as error:
-        raise BadCorpus(f"Cannot write {path}: {error.strerror or error}") from error
-    os.replace(part, path)
+    write_whole(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def read_table(path: Path | str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightser.errors import LightserError
 from lightser.inference.segments import SILENCE
+from lightser.whole import write_whole
 
 if TYPE_CHECKING:
     from lightser.inference.formats import Row
@@ -61,9 +62,7 @@ def write_audformat(rows: "Iterable[Row]", labels: Sequence[str], folder: Path) 
                     *("" if p is None else round(p, 6) for p in probabilities),
                 ]
             )
-    temporary = folder / f".{HEADER}"
-    temporary.write_text(_header(labels, sorted(tables)), encoding="utf-8")
-    os.replace(temporary, folder / HEADER)
+    write_whole(folder / HEADER, _header(labels, sorted(tables)))
 
 
 def _timedelta(seconds: float) -> str:

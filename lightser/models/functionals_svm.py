@@ -11,7 +11,6 @@ Shapes: N clips, T samples, D functionals, C classes, P costs.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from lightser.audio.files import read_audio
 from lightser.errors import BadCorpus, MissingExtra
 from lightser.registry import Registry
+from lightser.whole import replacing
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
@@ -118,9 +118,8 @@ def functionals_of(
             span = {"start": start, "end": end}
             known = {key: float(value) for key, value in span.items() if not np.isnan(value)}
             row = extract(read_audio(file, SAMPLE_RATE, **known))
-            unfinished = path.with_suffix(f".{os.getpid()}.tmp.npy")
-            np.save(unfinished, row)
-            os.replace(unfinished, path)
+            with replacing(path) as unfinished:
+                np.save(unfinished, row)
         rows.append(row)
         progress(len(rows), len(files))
     return np.stack(rows)

@@ -30,8 +30,8 @@ from lightser.report.tables import (
     protocol_cell,
     published_cell,
     runs_cell,
-    write_text,
 )
+from lightser.whole import write_whole
 
 CSS = Path(__file__).with_name("page.css")
 
@@ -75,7 +75,7 @@ TERMS = (
 
 def write_page(results: Sequence[Result], path: Path, *, title: str = "Results") -> None:
     """Write the page about ``results`` to ``path``, whole or not at all."""
-    write_text(path, to_html(results, title=title))
+    write_whole(path, to_html(results, title=title))
 
 
 def to_html(results: Sequence[Result], *, title: str = "Results") -> str:

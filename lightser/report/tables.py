@@ -2,13 +2,13 @@
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lightser.errors import BadResults
 from lightser.report.results import Result, interval, protocol_words, published, selection_gain
+from lightser.whole import write_whole
 
 HONEST = "Honest: the test speakers had no part in training or in choosing the epoch"
 LAX = "As published: the test speakers, or the test set itself, had a part in training"
@@ -140,13 +140,14 @@ def to_markdown(results: Iterable[Result]) -> str:
         lines.append(f"| {' | '.join(HEADERS)} |")
         lines.append(f"|{'|'.join(['---'] * 2 + ['---:'] * (len(HEADERS) - 2))}|")
         for result in group:
-            title, *rest = (_escape(text) for text in cells(result))
+            title, *rest = (escape_markdown(text) for text in cells(result))
             lines.append(f"| {title} (`{result.name}`) | {' | '.join(rest)} |")
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, "\n".join(NOTES)]) + "\n"
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is."""
     return re.sub(r"([|\\`*_<])", r"\\\1", text)
 
 
@@ -217,18 +218,4 @@ def put_into_readme(path: Path, results: Sequence[Result]) -> None:
         raise BadResults(f"{path} has no place marked <!-- results --> ... <!-- /results -->")
     table = to_markdown(results)
     text = README_BLOCK.sub(lambda block: f"{block[1]}\n\n{table}\n{block[2]}", text)
-    write_text(path, text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        BadResults: its folder is not there or cannot be written to.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise BadResults(f"Cannot write {path}: {error.strerror}") from error
+    write_whole(path, text)

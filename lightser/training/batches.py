@@ -5,7 +5,6 @@ Shapes: B clips in a batch, T samples, F frames, M bands, C classes.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
 from lightser.training.recipe import Augment, Optim, Recipe
+from lightser.whole import replacing
 
 FEATURES_VERSION = 1  # raise when a front end's numbers change, so that old caches are not read
 
@@ -126,9 +126,8 @@ def features_of(
             ]
             with torch.no_grad():
                 arrays = [frontend(torch.from_numpy(w)[None])[0].numpy() for w in windows]
-            unfinished = path.with_suffix(f".{os.getpid()}.tmp.npz")
-            np.savez(unfinished, *arrays)
-            os.replace(unfinished, path)
+            with replacing(path) as unfinished:
+                np.savez(unfinished, *arrays)
         variants.append(tuple(torch.from_numpy(array) for array in arrays))
     return variants
 

@@ -4,13 +4,14 @@ Tensors are safetensors and the rest is JSON: reading a checkpoint runs no code.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from lightser.whole import replacing, write_whole
 
 State = dict[str, Tensor]
 
@@ -39,14 +40,12 @@ def save_checkpoint(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
     name = f"{facts['update']}.safetensors"
-    unfinished = folder / f"{name}.tmp"
     # safetensors wants tensors that are whole and share nothing
-    save_file(
-        {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}, unfinished
-    )
-    os.replace(unfinished, folder / name)
+    tensors = {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}
+    with replacing(folder / name) as unfinished:
+        save_file(tensors, unfinished)
     # from here on the new one counts
-    write_atomically(folder / "checkpoint.json", json.dumps({**facts, "tensors": name}))
+    write_whole(folder / "checkpoint.json", json.dumps({**facts, "tensors": name}))
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -77,10 +76,3 @@ def drop_checkpoint(folder: Path) -> None:
     """Remove a checkpoint that is no longer needed."""
     for file in [*folder.glob("*.safetensors"), folder / "checkpoint.json"]:
         file.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file, or leave the one that is there."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,12 @@ from lightser.corpora.splits import (
 )
 from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe
-from lightser.training.checkpoint import write_atomically
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, build_system, cache_folder
-from lightser.training.recipe import Recipe
+from lightser.training.recipe import Recipe, quick
 from lightser.training.scores import score_predictions
+from lightser.whole import write_whole
 
-QUICK_EPOCHS = 4
 QUICK_FOLDS = 2
 
 
@@ -64,16 +63,6 @@ class Plan:
     jobs: tuple[Job, ...]
     out: Path
     quick: bool
-
-
-def quick(recipe: Recipe) -> Recipe:
-    """Return the recipe cut down to minutes: a few epochs, one seed."""
-    optim = recipe.optim
-    epochs = None if optim.epochs is None else min(optim.epochs, QUICK_EPOCHS)
-    updates = None if optim.updates is None else min(optim.updates, 10 * QUICK_EPOCHS)
-    return replace(
-        recipe, optim=replace(optim, epochs=epochs, updates=updates), seeds=recipe.seeds[:1]
-    )
 
 
 def make_plan(
@@ -155,7 +144,7 @@ def run(
     plan.out.mkdir(parents=True, exist_ok=True)
     _refuse_other_results(plan)
     write_folds(plan.folds, plan.out / "folds.json")
-    write_atomically(plan.out / "recipe.toml", to_toml(plan.recipe.to_dict()))
+    write_whole(plan.out / "recipe.toml", to_toml(plan.recipe.to_dict()))
     missing = missing_jobs(plan)
     scores = collect(plan)
     for job in ENGINES[engine](missing, workers, progress) if missing else ():
@@ -180,9 +169,9 @@ def adopt(plan: Plan, root: Path) -> Path | None:
         if same and facts["complete"] and facts["seeds"] == list(plan.recipe.seeds):
             plan.out.mkdir(parents=True, exist_ok=True)
             kept = {key: facts[key] for key in ("recipe_sha256", "minutes_by_job")}
-            write_atomically(plan.out / "scores.json", json.dumps(kept))
+            write_whole(plan.out / "scores.json", json.dumps(kept))
             for file in ("history.csv", "predictions.csv"):
-                write_atomically(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
+                write_whole(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
             return path.parent
     return None
 
@@ -207,13 +196,13 @@ def collect(plan: Plan) -> dict[str, Any]:
             rank = (table["fold"] + "-seed" + table["seed"]).map(order)
             table = table.assign(_rank=rank).sort_values("_rank", kind="stable")
             table = table.drop(columns="_rank")
-            write_atomically(plan.out / file, table.to_csv(index=False))
+            write_whole(plan.out / file, table.to_csv(index=False))
         tables[file] = table
     facts = describe(plan, tables["predictions.csv"])
     if len(tables["predictions.csv"]):
         predictions = pd.read_csv(plan.out / "predictions.csv", dtype={"speaker": str, "fold": str})
         facts |= score_predictions(predictions, plan.labels)
-        write_atomically(plan.out / "scores.json", json.dumps(facts, indent=1, ensure_ascii=False))
+        write_whole(plan.out / "scores.json", json.dumps(facts, indent=1, ensure_ascii=False))
     return facts
 
 

@@ -24,10 +24,10 @@ from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
 from lightser.training.batches import Clips, features_of
-from lightser.training.checkpoint import write_atomically
 from lightser.training.loop import Point, fit, predict
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
+from lightser.whole import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def run_job(job: Job) -> Path:
     def report(point: Point, total: int, seconds: float) -> None:
         watch(point)
         facts = {**asdict(point), "updates": total, "seconds": seconds}
-        write_atomically(job.folder / "progress.json", json.dumps(facts))
+        write_whole(job.folder / "progress.json", json.dumps(facts))
         if os.getppid() != parent:
             # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
             # exception would only make a pool's process take the next job.
@@ -215,7 +215,7 @@ def write_predictions(job: Job, clips: Clips, probabilities: np.ndarray[Any, Any
     )
     for i, label in enumerate(job.labels):
         predictions[f"p_{label}"] = [f"{p:.6f}" for p in probabilities[:, i]]
-    write_atomically(job.folder / "predictions.csv", predictions.to_csv(index=False))
+    write_whole(job.folder / "predictions.csv", predictions.to_csv(index=False))
 
 
 def write_history(job: Job, history: list[Point]) -> None:
@@ -226,7 +226,7 @@ def write_history(job: Job, history: list[Point]) -> None:
     for point in history:
         values = [f"{v:.6g}" if isinstance(v, float) else v for v in asdict(point).values()]
         writer.writerow([job.fold.name, job.seed, *values])
-    write_atomically(job.folder / "history.csv", text.getvalue())
+    write_whole(job.folder / "history.csv", text.getvalue())
 
 
 def tensorboard_writer(job: Job) -> Callable[[Point], None]:

@@ -5,7 +5,6 @@ Shapes: B clips, T samples, F frames, M bands, C classes.
 
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lightser.features.standardize import Standardize
 from lightser.models import MODELS
 from lightser.models.masking import frame_mask
 from lightser.registry import Registry
+from lightser.whole import replacing
 
 Choice = tuple[str, Mapping[str, Any]]  # a registered name and its options
 
@@ -126,12 +126,8 @@ class System(nn.Module):
     def save(self, path: Path) -> None:
         """Write weights and description to one safetensors file, or nothing."""
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(path) as unfinished:
             save_file(weights, unfinished, {"system": json.dumps(self._description)})
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> "System":

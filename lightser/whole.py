@@ -1,0 +1,50 @@
+"""Write a file whole or not at all.
+
+Until it is done, it has another name in the same folder: a reader never finds half of it, and who
+is killed, or finds the disk full, leaves what was there before.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightser.errors import LightserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Give a new name beside ``path``, with its ending; what is there at the end becomes ``path``.
+
+    A link is followed, not replaced; a device or a pipe is written to as it is. Many may write one
+    file at the same time: the last to be done wins.
+
+    Raises:
+        LightserError: it cannot be written, or is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise LightserError(f"{path}: a folder; give the name of a file to write.")
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise LightserError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        with contextlib.suppress(OSError):  # moved, or never there
+            unfinished.unlink()
+
+
+def write_whole(path: Path | str, text: str) -> None:
+    """Write a text file in UTF-8, its lines ended as they are in ``text``.
+
+    Raises:
+        LightserError: it cannot be written.
+    """
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
