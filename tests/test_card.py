@@ -42,7 +42,7 @@ def test_a_card_is_readable_by_everyone(folder: Path) -> None:
 
 
 def test_a_card_cannot_be_written_into_nothing(folder: Path) -> None:
-    with pytest.raises(LightserError, match="card.json: cannot be written"):
+    with pytest.raises(LightserError, match=r"card\.json: cannot be written"):
         write_card(folder / "no" / "folder", read_card(folder))
 
 
@@ -51,7 +51,7 @@ def test_a_card_that_cannot_be_put_in_place_leaves_nothing_behind(folder: Path) 
     (folder / "card.json").unlink()
     (folder / "card.json").mkdir()
     before = sorted(folder.iterdir())
-    with pytest.raises(LightserError, match="card.json: a folder"):
+    with pytest.raises(LightserError, match=r"card\.json: a folder"):
         write_card(folder, card)
     assert sorted(folder.iterdir()) == before
 
