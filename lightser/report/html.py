@@ -12,6 +12,7 @@ from pathlib import Path
 import lightser
 from lightser.corpora import CORPORA
 from lightser.report import plots
+from lightser.report.papers import belongs_to_papers, paper_tables, short_title
 from lightser.report.results import (
     Result,
     families,
@@ -20,6 +21,7 @@ from lightser.report.results import (
     published,
     selection_gain,
 )
+from lightser.report.rows_html import ladder_section, papers_section
 from lightser.report.tables import (
     HEADERS,
     fold_mean_cell,
@@ -33,6 +35,7 @@ from lightser.report.tables import (
 )
 from lightser.whole import write_whole
 
+LADDER_START = "light_sernet/table1/emodb-ce-3s"  # the printed figure that the ladder takes apart
 CSS = Path(__file__).with_name("page.css")
 
 TERMS = (
@@ -92,6 +95,7 @@ def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
         for corpus in corpora
     )
     sections = "".join(_section(result) for result in results)
+    papers = _papers(results) if any(map(belongs_to_papers, results)) else ""
     terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in TERMS)
     return f"""<!doctype html>
 <html lang="en">
@@ -107,14 +111,16 @@ def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
 <p class="kicker">lightser {lightser.__version__}</p>
 <h1>{escape(title)}</h1>
 {_lead(results)}
+{_contents(corpora, bool(papers))}
 </header>
 <main>
+{papers}
 {overviews}
-<h2>One by one</h2>
+<h2 id="results">One by one</h2>
 {sections}
 </main>
 <footer>
-<h2>How these numbers are made</h2>
+<h2 id="terms">How these numbers are made</h2>
 <p>Everything here is computed from the predictions tables: one row for each decision about an
 utterance, kept beside the recipe that made it.</p>
 <dl>{terms}</dl>
@@ -122,6 +128,30 @@ utterance, kept beside the recipe that made it.</p>
 </body>
 </html>
 """
+
+
+def _papers(results: Sequence[Result]) -> str:
+    """Return the ladder and the papers' tables, published beside ours."""
+    anchors = {result.name: _anchor(result) for result in results}
+    found = paper_tables(results)
+    rows = {row.name: row for table in found for row in table.rows}
+    return ladder_section(results, rows[LADDER_START], anchors) + papers_section(
+        found, results, anchors
+    )
+
+
+def _contents(corpora: Sequence[str], has_papers: bool) -> str:
+    """Return links to the parts of the page."""
+    parts = [("ladder", "What protocol is worth"), ("papers", "The papers, row by row")]
+    links = parts * has_papers
+    links += [(f"c-{corpus}", _short(corpus)) for corpus in corpora]
+    links += [("results", "One by one"), ("terms", "How these numbers are made")]
+    listed = "".join(f'<li><a href="#{at}">{escape(words)}</a></li>' for at, words in links)
+    return f'<nav aria-label="On this page"><ul>{listed}</ul></nav>'
+
+
+def _short(corpus: str) -> str:
+    return short_title(corpus) if corpus in CORPORA else corpus
 
 
 def _lead(results: Sequence[Result]) -> str:
@@ -177,7 +207,7 @@ def _overview(corpus: str, results: Sequence[Result]) -> str:
                 f"{escape(family[0].title)}: one recipe, nothing changed but how it is tested.",
             )
         )
-    return f"""<section>
+    return f"""<section id="c-{escape(corpus)}">
 <h2>{escape(_corpus_title(corpus))}</h2>
 {_table(results)}
 <div class="figures">{"".join(figures)}</div>

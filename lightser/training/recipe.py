@@ -27,6 +27,7 @@ PACKAGE = Path(__file__).parent.parent
 BASE = "base.toml"  # to be extended, not to be run
 SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
+QUICK_EPOCHS = 4
 SCHEDULES = ("constant", "one_cycle", "light_sernet")
 
 
@@ -194,6 +195,15 @@ class Recipe:
         for words in ("title", "published", "seeds"):
             facts.pop(words, None)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def quick(recipe: Recipe) -> Recipe:
+    """Return the recipe cut down to minutes: a few epochs, one seed."""
+    optim = recipe.optim
+    epochs = None if optim.epochs is None else min(optim.epochs, QUICK_EPOCHS)
+    updates = None if optim.updates is None else min(optim.updates, 10 * QUICK_EPOCHS)
+    shorter = dataclasses.replace(optim, epochs=epochs, updates=updates)
+    return dataclasses.replace(recipe, optim=shorter, seeds=recipe.seeds[:1])
 
 
 def recipe_folder() -> Path:

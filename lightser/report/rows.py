@@ -1,0 +1,108 @@
+"""Rows of the papers as text: published beside ours, in cells and in Markdown."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from lightser.report.papers import (
+    PaperTable,
+    Row,
+    absence,
+    classics,
+    ladder,
+    progress_words,
+)
+from lightser.report.results import Result, interval
+from lightser.report.tables import escape_markdown, percent
+from lightser.training.recipe import Recipe
+
+HEADERS = ("Row", "Published UA / WA", "As published, ours", "Honest, ours", "Protocol")
+NOTE = (
+    "Ours: UA with its 95 % interval over speakers / WA, in per cent. As published: the protocol "
+    "of the paper, faults included. Honest: nobody who is tested was heard in training or chose the "
+    "epoch. Protocol: what of our UA as published is not there under the honest one."
+)
+LADDER_WORDS = (
+    "One network, one training, one corpus; each rung changes one thing about how it is tested. "
+    "Light-SERNet on Emo-DB, a tenth of the published length at ten times the rate (the recipes "
+    "below `recipes/ladder` say all). The last rung trains on a fifth less, as unseen sentences "
+    "must go."
+)
+RUNGS = ("Protocol", "UA [95 %] / WA", "Step")
+
+
+def published_words(row: Row) -> str:
+    """Return for example ``94.15 / 94.21``, or ``F1 69.29`` where that is all that is printed."""
+    says = row.published
+    if says.ua is None and says.wa is None:
+        return "–" if says.f1 is None else f"F1 {says.f1:.2f}"
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in (says.ua, says.wa))
+
+
+def score_words(result: Result) -> str:
+    """Return for example ``82.6 [78.1–86.7] / 83.2``."""
+    pooled, ends = result.scores["pooled"], interval(result, "ua")
+    between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
+    return f"{percent(pooled['ua'])}{between} / {percent(pooled['wa'])}"
+
+
+def result_words(
+    recipe: Recipe, result: Result | None, given: Collection[str] | None = None
+) -> str:
+    """Return the scores of a result and what it lacks, or why there is none."""
+    if result is None:
+        return absence(recipe, given)
+    lacks = progress_words(result)
+    return score_words(result) + (f" ({lacks})" if lacks else "")
+
+
+def points(difference: float | None) -> str:
+    """Return a difference in points, with its sign.
+
+    >>> points(0.123), points(-0.02), points(None)
+    ('+12.3', '−2.0', '–')
+    """
+    return "–" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def cells(row: Row, given: Collection[str] | None = None) -> tuple[str, ...]:
+    """Return the texts under :data:`HEADERS`."""
+    return (
+        f"{row.recipe.title} ({row.part})",
+        published_words(row),
+        result_words(row.recipe, row.ours, given),
+        result_words(row.recipe, row.honest, given),
+        points(row.worth_of_protocol),
+    )
+
+
+def rows_to_markdown(rows: Iterable[Row], given: Collection[str] | None = None) -> str:
+    """Return a Markdown table of rows."""
+    return _markdown(HEADERS, (cells(row, given) for row in rows))
+
+
+def tables_to_markdown(tables: Sequence[PaperTable], results: Sequence[Result]) -> str:
+    """Return the ladder and every table of the papers, headings and notes included."""
+    parts = ["## The ladder", LADDER_WORDS, ladder_to_markdown(results)]
+    parts += ["## The papers, row by row", NOTE]
+    for table in tables:
+        parts += [f"### {table.title}", rows_to_markdown(table.rows)]
+        parts += [f"{row.recipe.title} ({row.part}): {row.note}" for row in table.rows if row.note]
+    for result in classics(results).values():
+        parts.append(f"The classic, {result.title}: {score_words(result)}, honest.")
+    return "\n\n".join(parts) + "\n"
+
+
+def ladder_to_markdown(results: Iterable[Result]) -> str:
+    """Return the ladder as a Markdown table."""
+    return _markdown(
+        RUNGS,
+        (
+            (rung.words, result_words(rung.recipe, rung.result), points(rung.step))
+            for rung in ladder(results)
+        ),
+    )
+
+
+def _markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(['---'] + ['---:'] * (len(headers) - 1))}|"]
+    lines += [f"| {' | '.join(escape_markdown(text) for text in row)} |" for row in rows]
+    return "\n".join(lines)

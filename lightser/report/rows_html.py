@@ -1,0 +1,256 @@
+"""The ladder and the papers' tables as parts of a page: rows on one scale, and in words."""
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from lightser.report.papers import PaperTable, Row, Rung, classics, ladder, progress_words
+from lightser.report.results import Result, interval
+from lightser.report.rows import (
+    HEADERS,
+    LADDER_WORDS,
+    NOTE,
+    RUNGS,
+    points,
+    published_words,
+    result_words,
+)
+from lightser.report.tables import percent
+
+KEY = (
+    '<p class="key" aria-hidden="true"><span><i class="paper"></i>published</span>'
+    '<span class="lax"><i class="dot"></i>as published, ours</span>'
+    '<span class="honest"><i class="dot"></i>honest, ours</span>'
+    '<span><i class="classic"></i>the classic, honest</span></p>'
+)
+
+
+class Scale:
+    """Places of UA on a line from a round figure below all that is shown up to 100.
+
+    Args:
+        uas: fractions to be shown.
+    """
+
+    def __init__(self, uas: Iterable[float]):
+        self.left = max(0.0, math.floor(10 * min(uas, default=0.5) - 0.2) / 10)
+
+    def at(self, ua: float) -> str:
+        """Return the place of ``ua`` as CSS."""
+        return f"{100 * max(0.0, ua - self.left) / (1 - self.left):.1f}%"
+
+    def mark(self, ua: float, kind: str) -> str:
+        """Return a mark of a class of the stylesheet."""
+        return f'<i class="{kind}" style="left:{self.at(ua)}"></i>'
+
+    def result(self, result: Result | None) -> str:
+        """Return interval and score of a result in the tone of its protocol; "" for none."""
+        if result is None:
+            return ""
+        span = ""
+        if ends := interval(result, "ua"):
+            width = f"{100 * (ends[1] - max(self.left, ends[0])) / (1 - self.left):.1f}%"
+            span = f'<i class="span" style="left:{self.at(ends[0])};width:{width}"></i>'
+        tone = tone_of(result) + (" rough" if progress_words(result) else "")
+        return f'<b class="{tone}">{span}{self.mark(result.scores["pooled"]["ua"], "dot")}</b>'
+
+    def axis(self) -> str:
+        """Return the ends of the line and tens between, to be read above the marks."""
+        low, step = round(100 * self.left), 10 if self.left >= 0.4 else 20
+        ticks = "".join(
+            f'<i style="left:{self.at(ten / 100)}">{ten}</i>' for ten in range(low, 101, step)
+        )
+        return f'<div class="axis" aria-hidden="true">{ticks}</div>'
+
+
+def tone_of(result: Result) -> str:
+    """Return the class of the stylesheet that colours a result."""
+    return "honest" if result.is_honest else "lax"
+
+
+def uas_of(result: Result | None) -> list[float]:
+    """Return what a result shows on a scale."""
+    if result is None:
+        return []
+    return [result.scores["pooled"]["ua"], *(interval(result, "ua") or ())]
+
+
+# --- the ladder ---
+
+
+def ladder_section(
+    results: Sequence[Result], published: Row | None, anchors: dict[str, str]
+) -> str:
+    """Return the section that shows what each step of protocol costs.
+
+    Args:
+        results: all that is there.
+        published: the row of the paper that the ladder starts from, shown above the first rung.
+        anchors: where the page shows a result, by its name.
+    """
+    rungs = ladder(results)
+    classic = classics(results).get(rungs[0].recipe.corpus.name) if rungs else None
+    shown = [u for rung in rungs for u in uas_of(rung.result)] + uas_of(classic)
+    if published is not None:
+        shown += [*uas_of(published.ours), (published.published.ua or 100) / 100]
+    scale = Scale(shown)
+    rows = [_published_rung(published, scale, anchors)] if published is not None else []
+    rows += [_rung(number + 1, rung, scale, anchors) for number, rung in enumerate(rungs)]
+    if classic is not None:
+        rows.append(
+            '<tr class="honest"><th scope="row"><span class="step">–</span>For comparison, the '
+            f"classic: {_linked(classic, classic.title, anchors)}, unseen speaker</th>"
+            f"{_track(scale.result(classic))}"
+            f'<td data-label="{RUNGS[1]}">{_unbroken(_scores(classic))}</td><td></td></tr>'
+        )
+    heads = "".join(f'<th scope="col">{h}</th>' for h in RUNGS[1:])
+    return f"""<section id="ladder">
+<h2>How much of a score is protocol?</h2>
+{_ladder_lead(rungs)}
+<p>{escape(LADDER_WORDS).replace("`recipes/ladder`", "<code>recipes/ladder</code>")}</p>
+<div class="card wide"><table class="ladder">
+<thead><tr><th scope="col">{RUNGS[0]}</th><th class="track">{scale.axis()}</th>{heads}</tr></thead>
+<tbody>{"".join(rows)}</tbody></table></div>
+{KEY}
+</section>
+"""
+
+
+def _ladder_lead(rungs: Sequence[Rung]) -> str:
+    whole = [rung for rung in rungs if rung.result is not None and rung.result.is_whole]
+    if len(whole) < 2:
+        return ""
+    first, last = whole[0].result, whole[-1].result
+    assert first is not None and last is not None
+    top, bottom = first.scores["pooled"]["ua"], last.scores["pooled"]["ua"]
+    return (
+        f'<p class="lead">The same network, trained in the same way, has '
+        f'<b class="tone {tone_of(first)}">{percent(top)} UA</b> ({escape(whole[0].words)}) or '
+        f'<b class="tone {tone_of(last)}">{percent(bottom)} UA</b> ({escape(whole[-1].words)}): '
+        f"<b>{percent(top - bottom)} points are protocol</b>.</p>"
+    )
+
+
+def _published_rung(row: Row, scale: Scale, anchors: dict[str, str]) -> str:
+    marks = scale.result(row.ours)
+    if row.published.ua is not None:
+        marks += scale.mark(row.published.ua / 100, "paper")
+    words = f"printed {published_words(row)}; ours {_state(row, row.ours)}"
+    title = _linked(row.ours, "as published, full length", anchors)
+    return (
+        f'<tr class="lax start"><th scope="row"><span class="step">0</span>{title}</th>'
+        f'{_track(marks)}<td data-label="{RUNGS[1]}">{words}</td><td></td></tr>'
+    )
+
+
+def _rung(number: int, rung: Rung, scale: Scale, anchors: dict[str, str]) -> str:
+    result = rung.result
+    tone = "absent" if result is None else tone_of(result)
+    words = result_words(rung.recipe, result)
+    return (
+        f'<tr class="{tone}"><th scope="row"><span class="step">{number}</span>'
+        f"{_linked(result, rung.words, anchors)}</th>{_track(scale.result(result))}"
+        f'<td data-label="{RUNGS[1]}">{_unbroken(words)}</td>'
+        f'<td data-label="{RUNGS[2]}"><b>{points(rung.step)}</b></td></tr>'
+    )
+
+
+# --- the papers ---
+
+
+def papers_section(
+    tables: Sequence[PaperTable], results: Sequence[Result], anchors: dict[str, str]
+) -> str:
+    """Return the section with all tables of the papers, published beside ours."""
+    best = classics(results)
+    return f"""<section id="papers">
+<h2>The papers, row by row</h2>
+<p>{escape(NOTE)}</p>
+{KEY}
+{"".join(_paper_table(table, best, anchors) for table in tables)}
+</section>
+"""
+
+
+def _paper_table(table: PaperTable, best: dict[str, Result], anchors: dict[str, str]) -> str:
+    by_part: dict[str, list[Row]] = {}
+    for row in table.rows:
+        by_part.setdefault(row.part, []).append(row)
+    parts = []
+    for part, rows in by_part.items():
+        drawn = _rows(rows, best.get(rows[0].recipe.corpus.name), anchors)
+        if any(row.ours or row.honest for row in rows):
+            parts.append(f"<h4>{escape(part)}</h4>{drawn}")
+        else:
+            why = result_words(rows[0].recipe, None)
+            count = f"{len(rows)} row{'s' * (len(rows) != 1)}"
+            summary = f"<summary>{escape(part)}: {count}, {escape(why)}</summary>"
+            parts.append(f"<details>{summary}{drawn}</details>")
+    return f'<article class="paper-table"><h3>{escape(table.title)}</h3>{"".join(parts)}</article>'
+
+
+def _rows(rows: Sequence[Row], classic: Result | None, anchors: dict[str, str]) -> str:
+    shown = [u for row in rows for r in (row.ours, row.honest) for u in uas_of(r)]
+    shown += [row.published.ua / 100 for row in rows if row.published.ua is not None]
+    is_run = any(row.ours or row.honest for row in rows)
+    line = uas_of(classic)[:1] if is_run else []
+    scale = Scale(shown + line)
+    heads = "".join(f'<th scope="col">{h}</th>' for h in HEADERS[1:])
+    body = "".join(_row(row, scale, line, anchors) for row in rows)
+    return f"""<div class="card wide"><table class="papers">
+<thead><tr><th scope="col">{HEADERS[0]}</th><th class="track">{scale.axis()}</th>{heads}</tr></thead>
+<tbody>{body}</tbody></table></div>"""
+
+
+def _row(row: Row, scale: Scale, line: Sequence[float], anchors: dict[str, str]) -> str:
+    marks = "".join(scale.mark(ua, "classic") for ua in line)
+    if row.ours is not row.honest:
+        marks += scale.result(row.ours)
+    marks += scale.result(row.honest)
+    if row.published.ua is not None:
+        marks += scale.mark(row.published.ua / 100, "paper")
+    note = f'<span class="note">{escape(row.note)}</span>' if row.note else ""
+    cells = (
+        published_words(row),
+        _state(row, row.ours),
+        _state(row, row.honest),
+        points(row.worth_of_protocol),
+    )
+    tones = ("", "lax", "honest", "")
+    listed = "".join(
+        f'<td class="{tone}" data-label="{header}">{cell}</td>'
+        for header, cell, tone in zip(HEADERS[1:], cells, tones, strict=True)
+    )
+    title = _linked(row.ours or row.honest, row.recipe.title, anchors)
+    return (
+        f'<tr><th scope="row">{title}<code class="recipe">{escape(row.name)}</code>{note}</th>'
+        f"{_track(marks)}{listed}</tr>"
+    )
+
+
+def _state(row: Row, result: Result | None) -> str:
+    """Return the scores in the tone of their protocol and what they lack, or why there are none."""
+    if result is None:
+        return f'<span class="absence">{escape(result_words(row.recipe, None))}</span>'
+    lacks = progress_words(result)
+    badge = f' <span class="badge">{escape(lacks)}</span>' if lacks else ""
+    return f"{_unbroken(_scores(result))}{badge}"
+
+
+def _scores(result: Result) -> str:
+    pooled, ends = result.scores["pooled"], interval(result, "ua")
+    between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
+    return f"{percent(pooled['ua'])}{between} / {percent(pooled['wa'])}"
+
+
+def _track(marks: str) -> str:
+    return f'<td class="track" aria-hidden="true"><div class="bar">{marks}</div></td>'
+
+
+def _linked(result: Result | None, words: str, anchors: dict[str, str]) -> str:
+    anchor = anchors.get(result.name) if result is not None else None
+    return f'<a href="#{anchor}">{escape(words)}</a>' if anchor else escape(words)
+
+
+def _unbroken(text: str) -> str:
+    return escape(text).replace(" ", "&nbsp;")
