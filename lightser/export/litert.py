@@ -1,0 +1,153 @@
+"""LiteRT (TensorFlow Lite) graphs of one fixed length, with built-in operations alone.
+
+Any module of one input and one output; the input's shape is the example's. What the converter would
+turn into slow or missing operations is rewritten first, in PyTorch's own graph:
+
+* average pooling that counts only the cells that are there becomes a plain one, behind a repeated
+  last row or column: the mean of a number and itself is the number;
+* the recurrent layer is unrolled, both directions side by side, so that each step is one small
+  product and shared weights are stored once.
+
+Shapes: B clips, F steps, N inputs, H units, D sets of weights.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from lightser.errors import BadModel, MissingExtra
+from lightser.export.quiet import no_words, quiet
+from lightser.models import gru  # noqa: F401  defines the operation unrolled below
+
+try:
+    with quiet():
+        import litert_torch
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from ai_edge_litert.tools import flatbuffer_utils
+except ImportError as error:
+    raise MissingExtra("Exporting to LiteRT", "litert") from error
+
+
+def to_litert(module: nn.Module, example: Tensor) -> bytes:
+    """Return a float32 LiteRT file that computes ``module`` on inputs of the example's shape.
+
+    Args:
+        module: of one tensor, giving one tensor; it is not changed. Fold its batch norms first.
+        example: an input; its values do not matter.
+
+    Raises:
+        BadModel: the converter cannot carry the module, or only with operations that are not in
+            every LiteRT runtime.
+    """
+    with quiet(), torch.no_grad():
+        module = copy.deepcopy(module).cpu().eval()
+        try:
+            graph = torch.export.export(module, (example,), strict=False).module()
+            assert isinstance(graph, torch.fx.GraphModule)
+            _rewrite(graph)
+            content = litert_torch.convert(graph, (example,)).model_content()
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BadModel(f"LiteRT cannot carry this network: {reason}") from error
+    content = inline(content)
+    if foreign := [name for name in operations(content) if name.startswith(("CUSTOM", "FLEX"))]:
+        raise BadModel(f"LiteRT has no operation of its own for {', '.join(foreign)}")
+    return content
+
+
+def inline(content: bytes) -> bytes:
+    """Return the same file with every weight inside the flatbuffer's tables.
+
+    The quantiser puts weights behind them. TensorFlow Lite Micro does not look there, and computes
+    garbage without an error.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def operations(content: bytes) -> dict[str, int]:
+    """Return how often each operation occurs in a LiteRT file, most frequent first."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    counts: dict[str, int] = {}
+    for graph in model.subgraphs:
+        for operation in graph.operators:
+            code = model.operatorCodes[operation.opcodeIndex]
+            name = str(flatbuffer_utils.opcode_to_name(model, operation.opcodeIndex))
+            if code.customCode:
+                name = f"CUSTOM {code.customCode.decode()}"
+            counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def open_litert(content: bytes, *, reference: bool = False) -> Interpreter:
+    """Return an interpreter on one thread, ready to be asked.
+
+    Args:
+        content: of the file.
+        reference: whether to compute with LiteRT's reference kernels, which TensorFlow Lite Micro
+            equals bit for bit, instead of those that are fast here.
+    """
+    with no_words():
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+            if reference
+            else OpResolverType.AUTO,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def _rewrite(graph: torch.fx.GraphModule) -> None:
+    """Put what LiteRT computes well in place of what it does not, in the graph itself."""
+    aten = torch.ops.aten
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.target == aten.avg_pool2d.default and list(node.args[4:6]) == [True, False]:
+            node.target, node.args = _pool_what_is_there, node.args[:3]
+        elif node.target == torch.ops.lightser.bigru.default:
+            node.target = _unrolled_bigru
+    graph.recompile()
+
+
+def _pool_what_is_there(x: Tensor, size: list[int], stride: list[int]) -> Tensor:
+    """Average pooling with ``ceil_mode`` and without counting padding, for cells of 1 or 2."""
+    if list(size) != list(stride) or max(size) > 2:
+        return nn.functional.avg_pool2d(
+            x, size, stride, ceil_mode=True, count_include_pad=False
+        )  # as it was: right, and slow
+    for dim in (2, 3):
+        if x.shape[dim] % size[dim - 2]:
+            x = torch.cat([x, x.narrow(dim, x.shape[dim] - 1, 1)], dim)
+    return nn.functional.avg_pool2d(x, size)
+
+
+def _unrolled_bigru(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
+    """Compute :func:`lightser.models.gru.bigru` of one clip, ``[1, F, N]``, step by step."""
+    if x.shape[0] != 1:
+        raise ValueError(f"a recurrent layer is unrolled for one clip, not for {x.shape[0]}")
+    n_units = recurrent.shape[1]
+    inputs = [x[0] @ kernel[d] + bias[d] for d in range(len(kernel))]  # [F, 3H] each
+    forward, backward = inputs[0].split(1), inputs[-1].split(1)[::-1]
+    h = x.new_zeros(2, n_units)
+    states = []
+    for step in zip(forward, backward, strict=True):
+        gates = torch.cat(step)  # [2, 3H]
+        rz = torch.sigmoid(gates[:, : 2 * n_units] + _by(h, recurrent[..., : 2 * n_units]))
+        r, z = rz[:, :n_units], rz[:, n_units:]
+        c = torch.tanh(gates[:, 2 * n_units :] + _by(r * h, recurrent[..., 2 * n_units :]))
+        h = c + z * (h - c)
+        states.append(h)
+    there = torch.cat([h[:1] for h in states])
+    back = torch.cat([h[1:] for h in reversed(states)])
+    return torch.cat([there, back], dim=1)[None]  # [1, F, 2H]
+
+
+def _by(h: Tensor, weights: Tensor) -> Tensor:
+    """Multiply the states of both directions ``[2, H]`` by ``[D, H, ...]``."""
+    if len(weights) == 1:
+        return h @ weights[0]
+    return torch.cat([h[d : d + 1] @ weights[d] for d in range(2)])

@@ -1,0 +1,63 @@
+"""A LiteRT file in fewer bits: weights in half precision, or everything in whole numbers.
+
+Full-integer int8 as in Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", CVPR 2018, https://arxiv.org/abs/1712.05877: weights symmetric
+and a scale for each output channel, activations with a scale and a zero point for each tensor, all
+from the smallest and largest value seen. What goes in and comes out is int8, too.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe, recipe_manager
+from ai_edge_quantizer.utils.qsv_utils import min_max_update
+from numpy.typing import NDArray
+
+from lightser.errors import LightserError
+from lightser.export.litert import inline
+from lightser.export.quiet import quiet
+
+
+def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
+    """Return a file that computes in int8 and takes and gives int8.
+
+    Args:
+        content: of a float32 file.
+        inputs: of the shape that the file takes, to see the ranges of activations on; at least one.
+
+    Raises:
+        LightserError: there is no input to calibrate on.
+    """
+    steps = recipe.static_wi8_ai8()
+    with quiet():
+        ranges = seen(content, inputs, steps)
+        made = quantizer.Quantizer(bytearray(content), steps).quantize(
+            ranges, enable_progress_report=False
+        )
+    assert made.quantized_model is not None
+    return inline(bytes(made.quantized_model))
+
+
+def seen(
+    content: bytes,
+    inputs: Iterable[NDArray[np.float32]],
+    steps: qtyping.ModelQuantizationRecipe,
+) -> dict[str, qtyping.QSV]:
+    """Return the smallest and the largest value of each tensor.
+
+    The quantiser's own default is a moving average, which cuts off what is rare: probabilities were
+    0.085 off instead of 0.014.
+    """
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(steps)
+    observer = calibrator.Calibrator(
+        bytearray(content), num_threads=1, qsv_update_func=min_max_update
+    )
+    (signature,) = observer.get_signature_list()
+    runner = observer._tfl_interpreter.get_signature_runner(signature)
+    (name,) = runner.get_input_details()
+    clips = [{name: clip} for clip in inputs]
+    if not clips:
+        raise LightserError("int8 needs recordings to see the range of its activations on")
+    observer.calibrate({signature: clips}, manager)
+    return observer.get_model_qsvs()
