@@ -1,0 +1,22 @@
+/**
+ * Everything but ONNX Runtime itself and the reading of folders, for those who bring their own: a
+ * page without a bundler, say.
+ */
+export { parseCard } from "./card.js";
+export { decode } from "./decode.js";
+export { BadAudio, BadModel, LightserError } from "./errors.js";
+export { listen } from "./listen.js";
+export { Microphone } from "./microphone.js";
+export { open, Recognizer } from "./recognizer.js";
+export { resample, Resampler } from "./resampler.js";
+export { toMono } from "./samples.js";
+export { Smoother } from "./smoothing.js";
+export { Stream } from "./stream.js";
+export { decodeWav } from "./wav.js";
+
+/** @typedef {import("./card.js").Card} Card */
+/** @typedef {import("./recognizer.js").Cut} Cut */
+/** @typedef {import("./recognizer.js").Prediction} Prediction */
+/** @typedef {import("./recognizer.js").Segment} Segment */
+/** @typedef {import("./smoothing.js").Smoothing} Smoothing */
+/** @typedef {import("./wav.js").Clip} Clip */

@@ -1,0 +1,252 @@
+import { MODEL, CARD, parseCard } from "./card.js";
+import { BadAudio, BadModel } from "./errors.js";
+import { resample } from "./resampler.js";
+import { round } from "./rounding.js";
+import { checkSamples, MIN_SECONDS } from "./samples.js";
+import { sha256 } from "./sha256.js";
+import { Stream } from "./stream.js";
+import { nameProbabilities, padTo, windowStarts } from "./windows.js";
+
+/** @typedef {import("./card.js").Card} Card */
+/** @typedef {import("./smoothing.js").Smoothing} Smoothing */
+/** @typedef {typeof import("onnxruntime-web")} Runtime */
+
+/**
+ * What was heard in a whole clip.
+ *
+ * @typedef {object} Prediction
+ * @property {string} label the likeliest emotion
+ * @property {number} confidence its probability
+ * @property {Record<string, number>} probabilities of every label, in the order of the model
+ * @property {number} durationS seconds of the clip
+ * @property {number} windows over how many windows the probabilities were averaged
+ */
+
+/**
+ * What was heard in a stretch of a recording.
+ *
+ * @typedef {object} Segment
+ * @property {number} start seconds from the beginning
+ * @property {number} end seconds, exclusive
+ * @property {string} label the likeliest emotion, or the smoothed one if smoothing was asked for
+ * @property {number} confidence the probability of the label
+ * @property {Record<string, number>} probabilities of every label; smoothed as the label is
+ */
+
+/**
+ * @typedef {object} Cut
+ * @property {number} [windowS] seconds that a segment lasts; by default the card's `window_s`
+ * @property {number} [hopS] seconds from one segment's start to the next; by default half a window
+ * @property {Smoothing} [smoothing] of labels over time; none by default
+ */
+
+const SILENCE = 2 ** -16; // half a step of 16 bits
+
+/**
+ * Open a model folder, however its files are come by.
+ *
+ * @param {(name: string) => Promise<Uint8Array>} read gives the bytes of a file of the folder
+ * @param {object} options
+ * @param {Runtime} options.ort ONNX Runtime, configured
+ * @param {boolean} [options.verify] whether to check the model against the SHA-256 of its card
+ * @returns {Promise<Recognizer>}
+ * @throws {BadModel} the folder is incomplete or changed, or is no model folder
+ */
+export async function open(read, { ort, verify = true }) {
+  const card = parseCard(await read(CARD));
+  const bytes = await read(MODEL);
+  if (verify) await check(bytes, card.files[MODEL]);
+  let session;
+  try {
+    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  } catch (error) {
+    const reason = String(error instanceof Error ? error.message : error).split("\n")[0];
+    throw new BadModel(`'${MODEL}' cannot be opened by ONNX Runtime: ${reason}`);
+  }
+  return new Recognizer(card, session, ort);
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {{sha256: string, bytes: number}} expected
+ */
+async function check(bytes, expected) {
+  if (bytes.length !== expected.bytes) {
+    throw new BadModel(
+      `'${MODEL}' has ${bytes.length} bytes, its card says ${expected.bytes}; ` +
+        "copy the model folder again, whole.",
+    );
+  }
+  const found = await sha256(bytes);
+  if (found !== expected.sha256) {
+    throw new BadModel(
+      `'${MODEL}' was changed since its card was written: SHA-256 ${found.slice(0, 12)}…, ` +
+        `the card says ${expected.sha256.slice(0, 12)}….`,
+    );
+  }
+}
+
+/** A model that tells the emotion of speech. Open one with `load`. */
+export class Recognizer {
+  #session;
+  #ort;
+  #window; // samples
+  #least; // samples
+  /** @type {Promise<unknown>} */
+  #busy = Promise.resolve();
+
+  /**
+   * @param {Card} card
+   * @param {import("onnxruntime-web").InferenceSession} session
+   * @param {Runtime} ort
+   * @throws {BadModel} the graph is not one of samples to probabilities
+   */
+  constructor(card, session, ort) {
+    /** What the model says of itself. */
+    this.card = card;
+    this.#session = session;
+    this.#ort = ort;
+    this.#window = round(card.window_s * card.sample_rate);
+    this.#least = round(card.min_s * card.sample_rate);
+    this.#checkGraph();
+  }
+
+  /** The emotions, in the order of the model's outputs. */
+  get labels() {
+    return this.card.labels;
+  }
+
+  /**
+   * Return the emotion of a whole clip.
+   *
+   * A clip shorter than the card's `min_s` is padded with zeros on both sides. One longer than
+   * `window_s` is cut into windows of that length, as few as cover it, spread evenly, and their
+   * probabilities are averaged.
+   *
+   * @param {Float32Array} samples mono, full scale 1
+   * @param {number} rate hertz
+   * @returns {Promise<Prediction>}
+   * @throws {BadAudio} it is silent, shorter than 0.1 s, or holds what is no audio
+   */
+  async predict(samples, rate) {
+    const wave = this.#hearable(samples, rate);
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of wave) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    if ((high - low) / 2 < SILENCE) {
+      throw new BadAudio("Silent throughout (nothing above -96 dB); check the recording.");
+    }
+    const probabilities = await this.probabilities(wave);
+    return {
+      ...nameProbabilities(this.labels, probabilities),
+      durationS: wave.length / this.card.sample_rate,
+      windows: windowStarts(wave.length, this.#window).length,
+    };
+  }
+
+  /**
+   * Give the segments of a recording, one after another, as a `Stream` does.
+   *
+   * @param {Float32Array} samples mono, full scale 1
+   * @param {number} rate hertz
+   * @param {Cut} [cut]
+   * @returns {AsyncGenerator<Segment, void, void>}
+   * @throws {BadAudio} as `predict`, but silence is listened to like anything else
+   * @throws {import("./errors.js").LightserError} windows that do not fit
+   */
+  async *segments(samples, rate, cut = {}) {
+    const stream = new Stream(this, cut);
+    const wave = this.#hearable(samples, rate);
+    const second = this.card.sample_rate;
+    for (let at = 0; at < wave.length; at += second) {
+      yield* await stream.push(wave.subarray(at, at + second));
+    }
+    yield* await stream.flush();
+  }
+
+  /**
+   * Return the probabilities of samples that have the model's own rate, unchecked.
+   *
+   * @param {Float32Array} wave
+   * @returns {Promise<Float64Array>}
+   */
+  async probabilities(wave) {
+    const starts = windowStarts(wave.length, this.#window);
+    const mean = new Float64Array(this.labels.length);
+    for (const start of starts) {
+      const answer = await this.#ask(wave.subarray(start, start + this.#window));
+      for (let i = 0; i < mean.length; i++) mean[i] += answer[i] / starts.length;
+    }
+    return mean;
+  }
+
+  /** Free the model's memory; it must not be asked any more. */
+  async release() {
+    await this.#busy;
+    await this.#session.release();
+  }
+
+  /**
+   * Return samples at the model's rate.
+   *
+   * @param {Float32Array} samples
+   * @param {number} rate
+   */
+  #hearable(samples, rate) {
+    checkSamples(samples);
+    const wave = resample(samples, rate, this.card.sample_rate);
+    if (samples.length < MIN_SECONDS * rate) {
+      throw new BadAudio(
+        `${samples.length} samples at ${rate} Hz are ${(samples.length / rate).toFixed(3)} s; ` +
+          `at least ${MIN_SECONDS} s are needed.`,
+      );
+    }
+    return wave;
+  }
+
+  /**
+   * @param {Float32Array} window
+   * @returns {Promise<Float32Array>}
+   */
+  #ask(window) {
+    const samples = padTo(window, this.#least);
+    const ask = async () => {
+      const tensor = new this.#ort.Tensor("float32", samples, [1, samples.length]);
+      const { probabilities } = await this.#session.run({ samples: tensor });
+      return /** @type {Float32Array} */ (probabilities.data);
+    };
+    // A session answers one question at a time.
+    const answer = this.#busy.then(ask, ask);
+    this.#busy = answer;
+    return answer;
+  }
+
+  #checkGraph() {
+    const { inputNames, outputNames, inputMetadata, outputMetadata } = this.#session;
+    if (inputNames.join() !== "samples" || outputNames.join() !== "probabilities") {
+      throw new BadModel(
+        `'${MODEL}' takes [${inputNames}] and gives [${outputNames}]; ` +
+          "expected [samples] and [probabilities].",
+      );
+    }
+    const [taken, given] = [inputMetadata[0], outputMetadata[0]];
+    if (!taken.isTensor || taken.type !== "float32" || taken.shape.length !== 2) {
+      throw new BadModel(`'${MODEL}' does not take float32 samples of [batch, time].`);
+    }
+    const time = taken.shape[1];
+    if (typeof time === "number" && (time !== this.#window || time !== this.#least)) {
+      throw new BadModel(
+        `'${MODEL}' takes ${time} samples and no others; its card says from ${this.#least} to ` +
+          `${this.#window}.`,
+      );
+    }
+    const classes = given.isTensor ? given.shape.at(-1) : undefined;
+    if (typeof classes === "number" && classes !== this.labels.length) {
+      throw new BadModel(
+        `'${MODEL}' gives ${classes} probabilities; its card has ${this.labels.length} labels.`,
+      );
+    }
+  }
+}
