@@ -1,0 +1,72 @@
+// The same answers as Python's, for the clips and answers that tests/test_web.py writes down.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import test from "node:test";
+
+import { decodeWav, load, Stream } from "../src/index.js";
+
+const TOLERANCE = 1e-4;
+const path = process.env.LIGHTSER_ANSWERS;
+const cases = path ? JSON.parse(await readFile(path, "utf-8")) : null;
+const skip = cases ? false : "runs from tests/test_web.py, which knows Python's answers";
+
+async function clipOf({ file }) {
+  const bytes = await readFile(file);
+  return decodeWav(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+
+function assertAlike(found, expected) {
+  assert.deepEqual(Object.keys(found), Object.keys(expected));
+  for (const [label, probability] of Object.entries(expected)) {
+    const off = Math.abs(found[label] - probability);
+    assert.ok(off < TOLERANCE, `${label}: ${found[label]}, Python says ${probability}`);
+  }
+}
+
+function assertSegments(found, expected) {
+  assert.deepEqual(
+    found.map(({ start, end, label }) => [start, end, label]),
+    expected.map(({ start, end, label }) => [start, end, label]),
+  );
+  found.forEach((segment, i) => assertAlike(segment.probabilities, expected[i].probabilities));
+}
+
+test("a clip is answered as in Python", { skip }, async () => {
+  for (const [model, clips] of Object.entries(cases.predictions)) {
+    const recognizer = await load(model);
+    for (const expected of clips) {
+      const { samples, rate } = await clipOf(expected);
+      const found = await recognizer.predict(samples, rate);
+      assertAlike(found.probabilities, expected.probabilities);
+      assert.equal(found.label, expected.label);
+      assert.equal(found.windows, expected.windows);
+      assert.equal(found.durationS, expected.duration_s);
+    }
+    await recognizer.release();
+  }
+});
+
+test("segments are those of Python, smoothed and not", { skip }, async () => {
+  const recognizer = await load(cases.streams[0].model);
+  for (const { cut, segments, ...clip } of cases.streams) {
+    const { samples, rate } = await clipOf(clip);
+    const found = [];
+    for await (const segment of recognizer.segments(samples, rate, cut)) found.push(segment);
+    assertSegments(found, segments);
+  }
+});
+
+test("a stream in chunks of any size gives the segments of the whole", { skip }, async () => {
+  const recognizer = await load(cases.streams[0].model);
+  const { cut, segments, ...clip } = cases.streams[0];
+  const { samples, rate } = await clipOf(clip);
+  const stream = new Stream(recognizer, { ...cut, sampleRate: rate });
+  for (let recording = 0; recording < 2; recording++) {
+    const found = [];
+    for (let at = 0, size = 1; at < samples.length; at += size, size = (size * 7) % 9973) {
+      found.push(...(await stream.push(samples.subarray(at, at + size))));
+    }
+    found.push(...(await stream.flush()));
+    assertSegments(found, segments);
+  }
+});

@@ -1,0 +1,113 @@
+// What can be said of the parts without a model.
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import test from "node:test";
+
+import { rateOf } from "../src/decode.js";
+import { BadAudio, decodeWav, LightserError, resample, Resampler, Smoother } from "../src/index.js";
+import { round } from "../src/rounding.js";
+import { sha256InScript } from "../src/sha256.js";
+import { padTo, windowStarts } from "../src/windows.js";
+
+const tone = (hertz, rate, n) =>
+  Float32Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * hertz * i) / rate));
+
+test("halves are rounded to the even number", () => {
+  assert.deepEqual([0.5, 1.5, 2.5, -1.5, 2.4999, 7].map(round), [0, 2, 2, -2, 2, 7]);
+});
+
+test("windows cover a clip from its first sample to its last", () => {
+  assert.deepEqual(windowStarts(48_000, 48_000), [0]);
+  assert.deepEqual(windowStarts(48_001, 48_000), [0, 1]);
+  assert.deepEqual(windowStarts(100, 40), [0, 30, 60]);
+});
+
+test("a short clip is padded on both sides, the odd zero at the end", () => {
+  assert.deepEqual([...padTo(Float32Array.of(1, 1), 5)], [0, 1, 1, 0, 0]);
+});
+
+test("SHA-256 in script is SHA-256", () => {
+  for (const length of [0, 1, 55, 56, 63, 64, 65, 100_000]) {
+    const bytes = randomBytes(length);
+    assert.equal(sha256InScript(bytes), createHash("sha256").update(bytes).digest("hex"));
+  }
+});
+
+test("a tone below both Nyquist frequencies survives resampling", () => {
+  for (const [from, to] of [[48_000, 16_000], [44_100, 16_000], [8_000, 16_000], [47_999, 16_000]]) {
+    const found = resample(tone(440, from, from), from, to);
+    assert.equal(found.length, to);
+    const expected = tone(440, to, to);
+    for (let i = 1000; i < to - 1000; i++) assert.ok(Math.abs(found[i] - expected[i]) < 1e-5);
+  }
+});
+
+test("a tone above the new Nyquist frequency does not", () => {
+  const found = resample(tone(9_000, 48_000, 48_000), 48_000, 16_000);
+  assert.ok(found.subarray(1000, 15_000).every((value) => Math.abs(value) < 1e-7));
+});
+
+test("chunks are resampled as the whole is, to the last bit", () => {
+  const samples = Float32Array.from({ length: 20_000 }, () => Math.random() - 0.5);
+  for (const [from, to] of [[48_000, 16_000], [44_100, 16_000], [11_025, 16_000], [16_000, 16_000]]) {
+    const resampler = new Resampler(from, to);
+    const found = [];
+    for (let at = 0; at < samples.length; ) {
+      const size = Math.floor(Math.random() * 3000);
+      found.push(...resampler.push(samples.subarray(at, at + size)));
+      at += size;
+    }
+    found.push(...resampler.flush());
+    assert.deepEqual(Float32Array.from(found), resample(samples, from, to));
+  }
+});
+
+test("rates that no recording has are refused", () => {
+  for (const rate of [0, 3999, 192_001, 16_000.5, NaN, "16000"]) {
+    assert.throws(() => new Resampler(rate, 16_000), BadAudio);
+  }
+});
+
+test("a label stays until another is ahead by the margin", () => {
+  const smoother = new Smoother({ timeS: 0, margin: 0.2 });
+  const windows = [[0.6, 0.4], [0.45, 0.55], [0.3, 0.7]];
+  assert.deepEqual(windows.map((p, t) => smoother.add(p, t).label), [0, 0, 1]);
+  assert.throws(() => new Smoother({ margin: 1 }), LightserError);
+  assert.throws(() => new Smoother({ timeS: -1 }), LightserError);
+});
+
+function wav({ format = 1, channels = 1, rate = 16_000, bits = 16, write, frames }) {
+  const size = (frames * channels * bits) / 8;
+  const view = new DataView(new ArrayBuffer(44 + size));
+  const text = (at, word) => [...word].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
+  text(0, "RIFF");
+  text(8, "WAVEfmt ");
+  view.setUint32(16, 16, true);
+  view.setUint16(20, format, true);
+  view.setUint16(22, channels, true);
+  view.setUint32(24, rate, true);
+  view.setUint16(34, bits, true);
+  text(36, "data");
+  view.setUint32(40, size, true);
+  write(view);
+  return view.buffer;
+}
+
+test("a WAV is read exactly, and its channels are averaged", () => {
+  const write = (view) => [-32_768, 0, 16_384, 0].forEach((v, i) => view.setInt16(44 + 2 * i, v, true));
+  const file = wav({ channels: 2, rate: 8_000, frames: 2, write });
+  assert.deepEqual(decodeWav(file), { samples: Float32Array.of(-0.5, 0.25), rate: 8_000 });
+  assert.equal(rateOf(file), 8_000);
+});
+
+test("24 bits keep their sign", () => {
+  const write = (view) => [0xff, 0xff, 0xff, 0, 0, 0x40].forEach((v, i) => view.setUint8(44 + i, v));
+  const { samples } = decodeWav(wav({ bits: 24, frames: 2, write }));
+  assert.deepEqual(samples, Float32Array.of(-(2 ** -23), 0.5));
+});
+
+test("damaged and unknown WAVs are refused in words", () => {
+  assert.throws(() => decodeWav(new ArrayBuffer(3)), BadAudio);
+  assert.throws(() => decodeWav(wav({ format: 2, frames: 0, write() {} })), /format 2 with 16 bits/);
+  assert.throws(() => decodeWav(wav({ frames: 0, write() {} }).slice(0, 36)), /without samples/);
+});
