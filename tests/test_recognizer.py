@@ -208,9 +208,27 @@ def test_threads_of_one_recogniser_do_not_mix(small: Recognizer) -> None:
     assert got == expected
 
 
-def test_more_threads_give_the_same_answer(small: Recognizer) -> None:
-    two = Recognizer.load(small.folder, threads=2).predict(ANGER)
-    np.testing.assert_allclose(values(two), values(small.predict(ANGER)), atol=1e-6)
+def test_windows_side_by_side_give_the_same_answers(small: Recognizer) -> None:
+    three = Recognizer.load(small.folder, threads=3)
+    talk = np.concatenate([read_audio(clip) for clip in (ANGER, HAPPINESS, SADNESS) * 3])
+    assert three.predict(talk, 16_000) == small.predict(talk, 16_000)
+    apart = small.segments(talk, 16_000, window_s=1, hop_s=0.25)
+    assert list(three.segments(talk, 16_000, window_s=1, hop_s=0.25)) == list(apart)
+
+
+def test_windows_are_listened_to_by_as_many_threads_as_were_asked_for(small: Recognizer) -> None:
+    seen = set()
+    both = threading.Barrier(2, timeout=10)
+
+    class Watched(Recognizer):
+        def probabilities(self, samples: Any) -> Any:
+            seen.add(threading.current_thread().name)
+            both.wait()  # breaks unless another window is listened to at the same time
+            return super().probabilities(samples)
+
+    watched = Watched(small.folder, small.card, small._session, threads=2)
+    assert len(list(watched.segments(np.ones(64_000), 16_000, window_s=1, hop_s=1))) == 4
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("seconds", [60, 600])

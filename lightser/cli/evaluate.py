@@ -52,7 +52,7 @@ def evaluate(
         ),
     ] = None,
     option: Options = None,
-    threads: Annotated[int, typer.Option(help="Threads of one prediction.")] = 1,
+    threads: Annotated[int, typer.Option(help="Windows to listen to side by side.")] = 1,
 ) -> None:
     """Score a trained model on every utterance of a corpus.
 

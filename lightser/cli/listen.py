@@ -62,7 +62,7 @@ def listen(
         bool, typer.Option("--json", help="Print each segment as a line of JSON.")
     ] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Say at the end how fast it was.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of one prediction.")] = 1,
+    threads: Annotated[int, typer.Option(help="Windows to listen to side by side.")] = 1,
 ) -> None:
     """Recognise emotions live.
 

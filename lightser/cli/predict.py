@@ -70,7 +70,7 @@ def predict(
     plot: Annotated[
         Path | None, typer.Option(help="Picture of one clip to write: .png, .svg or .pdf.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of one prediction.")] = 1,
+    threads: Annotated[int, typer.Option(help="Windows to listen to side by side.")] = 1,
 ) -> None:
     """Recognise the emotion of recordings.
 

@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,12 +69,15 @@ class Recognizer:
     Attributes:
         card: what the model says of itself.
         folder: that it was read from.
+        threads: windows that it listens to side by side.
     """
 
-    def __init__(self, folder: Path, card: Card, session: "InferenceSession"):
+    def __init__(self, folder: Path, card: Card, session: "InferenceSession", *, threads: int = 1):
         self.folder = folder
         self.card = card
+        self.threads = threads
         self._session = session
+        self._pool = ThreadPoolExecutor(threads, "listen") if threads > 1 else None
         self._window = round(card.window_s * card.sample_rate)  # samples
         self._least = round(card.min_s * card.sample_rate)  # samples
 
@@ -84,8 +89,9 @@ class Recognizer:
 
         Args:
             model: "default", a name that ``lightser models`` lists, or a folder.
-            threads: of one prediction. Models are so small that one is nearly as fast, and
-                several predictions side by side are faster.
+            threads: windows of one recording that are listened to side by side, which changes no
+                answer. A single window takes one: models are so small that more would only wait
+                for each other.
             verify: whether to check the files against the card, and the model's answer for its
                 golden clip against the stored one. It takes some hundredths of a second.
 
@@ -102,7 +108,7 @@ class Recognizer:
             raise BadModel(f"'{folder}': sample_rate: {rate}; expected {MIN_RATE} to {MAX_RATE}.")
         if verify:
             verify_files(folder, card)
-        recognizer = cls(folder, card, _open_session(folder, threads))
+        recognizer = cls(folder, card, _open_session(folder), threads=threads)
         recognizer._check_graph()
         if verify:
             recognizer._check_golden()
@@ -149,7 +155,7 @@ class Recognizer:
             is_held = total <= _HELD_S * rate
             blocks = held if is_held else mono_blocks(clip, sample_rate, rate)
             starts = window_starts(total, self._window)
-            mean = self._mean(blocks, starts)
+            mean = _mean(self._each(self._ask, cut(blocks, starts, self._window)), len(starts))
         return Prediction(
             *name_probabilities(self.labels, mean), duration_s=total / rate, windows=len(starts)
         )
@@ -202,14 +208,23 @@ class Recognizer:
 
         Padded, or cut and averaged, as :meth:`predict` does.
         """
-        return self._mean([samples], window_starts(len(samples), self._window))
+        starts = window_starts(len(samples), self._window)
+        return _mean(map(self._ask, cut([samples], starts, self._window)), len(starts))
 
-    def _mean(self, blocks: Iterable[Wave], starts: list[int]) -> NDArray[np.float64]:
-        """Return ``[C]`` probabilities, averaged over the windows at ``starts``."""
-        mean = np.zeros(len(self.labels))
-        for window in cut(blocks, starts, self._window):
-            mean += self._ask(window) / len(starts)
-        return mean
+    def probabilities_of_each(self, stretches: Iterable[Wave]) -> Iterator[NDArray[np.float64]]:
+        """Yield what :meth:`probabilities` returns of each, in order, ``threads`` at a time."""
+        return self._each(self.probabilities, stretches)
+
+    def _each(
+        self, answer: Callable[[Wave], NDArray[np.float64]], waves: Iterable[Wave]
+    ) -> Iterator[NDArray[np.float64]]:
+        if self._pool is None:
+            yield from map(answer, waves)
+            return
+        waves = iter(waves)
+        # A few for each thread: hours of windows would be too much to hold.
+        while some := list(islice(waves, 4 * self.threads)):
+            yield from self._pool.map(answer, some)
 
     def _ask(self, window: Wave) -> NDArray[np.float64]:
         """Return ``[C]`` probabilities of one window ``[T]``, by itself.
@@ -276,12 +291,18 @@ class Recognizer:
             )
 
 
-def _open_session(folder: Path, threads: int) -> "InferenceSession":
+def _mean(answers: Iterable[NDArray[np.float64]], n: int) -> NDArray[np.float64]:
+    """Return the mean ``[C]`` of ``n`` answers ``[C]``."""
+    mean: NDArray[np.float64] = sum(answer / n for answer in answers)  # type: ignore[assignment]
+    return mean
+
+
+def _open_session(folder: Path) -> "InferenceSession":
     # ONNX Runtime takes a while to import, and cards can be read without it.
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what fails is said in one line below
     path = folder / MODEL

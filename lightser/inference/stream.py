@@ -155,7 +155,7 @@ class Stream:
         segments = self._hear(self._resampler.flush())
         if self._total > self._told and self._seconds(self._total) >= MIN_SECONDS:
             start = max(self._total - self._window, 0)
-            segments.append(self._segment(np.concatenate(self._held), start, self._total))
+            segments += self._segments(np.concatenate(self._held), [(start, self._total)])
         self._begin()
         self._clock(began, len(segments))
         return segments
@@ -184,12 +184,11 @@ class Stream:
                 self._speech(wave)
         if self._next + self._window > self._total:
             return []
-        segments = []
         held = np.concatenate(self._held)
-        while self._next + self._window <= self._total:
-            self._told = self._next + self._window
-            segments.append(self._segment(held, self._next, self._told))
-            self._next += self._hop
+        starts = range(self._next, self._total - self._window + 1, self._hop)
+        segments = self._segments(held, [(start, start + self._window) for start in starts])
+        self._told = starts[-1] + self._window
+        self._next = starts[-1] + self._hop
         # What remains is the beginning of the next window, or of one that ends with the recording.
         remains = self._total - self._window
         self._held = [held[remains - self._first :].copy()]
@@ -198,20 +197,36 @@ class Stream:
             self._speech.forget(remains)
         return segments
 
-    def _segment(self, held: Wave, start: int, end: int) -> Segment:
-        begins, ends = self._seconds(start), self._seconds(end)
-        if self._speech and self._speech.is_silence(share := self._speech.share(start, end)):
-            if self._smoother:
-                self._smoother.reset()  # who speaks next need not feel as before
-            return Segment(begins, ends, SILENCE, 1 - share, {})
-        probabilities = self.recognizer.probabilities(held[start - self._first : end - self._first])
+    def _segments(self, held: Wave, stretches: list[tuple[int, int]]) -> list[Segment]:
+        """Return the segment of each stretch from one sample to another."""
+        speech = [self._speech.share(*stretch) if self._speech else 1.0 for stretch in stretches]
+        answers = self.recognizer.probabilities_of_each(
+            held[start - self._first : end - self._first]
+            for (start, end), share in zip(stretches, speech, strict=True)
+            if not self._is_silent(share)
+        )
+        segments = []
+        for (start, end), share in zip(stretches, speech, strict=True):
+            begins, ends = self._seconds(start), self._seconds(end)
+            if self._is_silent(share):
+                if self._smoother:
+                    self._smoother.reset()  # who speaks next need not feel as before
+                segments.append(Segment(begins, ends, SILENCE, 1 - share, {}))
+            else:
+                segments.append(self._spoken(begins, ends, next(answers)))
+        return segments
+
+    def _is_silent(self, share: float) -> bool:
+        return self._gate is not None and share < self._gate.least
+
+    def _spoken(self, start: float, end: float, probabilities: NDArray[np.float64]) -> Segment:
         labels = self.recognizer.labels
         if not self._smoother:
-            return Segment(begins, ends, *name_probabilities(labels, probabilities))
-        number, smoothed = self._smoother(probabilities, at=ends)
+            return Segment(start, end, *name_probabilities(labels, probabilities))
+        number, smoothed = self._smoother(probabilities, at=end)
         _, _, named = name_probabilities(labels, smoothed)
         label = labels[number]
-        return Segment(begins, ends, label, named[label], named)
+        return Segment(start, end, label, named[label], named)
 
     def _seconds(self, samples: int) -> float:
         return samples / self.recognizer.card.sample_rate

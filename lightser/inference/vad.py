@@ -100,10 +100,6 @@ class SpeechDetector:
         flags = self.flags(start, end)
         return sum(flags) / len(flags) if flags else 0.0
 
-    def is_silence(self, share: float) -> bool:
-        """Say whether a stretch with so much speech is silence."""
-        return share < self.gate.least
-
     def forget(self, before: int) -> None:
         """Drop what is known of samples before ``before``."""
         n = before // self._frame - self._first
