@@ -1,12 +1,14 @@
 """Write what README.md and docs/ hold of the code: the tree, commands, protocols, corpora, recipes.
 
-It also writes the honest twin of each recipe of the papers, below ``recipes/honest``.
+It also writes the honest twin of each recipe of the papers, below ``recipes/honest``, and, where
+``results/`` has changed, the pages about them.
 
 A generated part stands between ``<!-- name -->`` and ``<!-- /name -->``; the rest of a page is its
 author's. ``make docs`` runs this, and ``tests/test_docs.py`` holds that nothing is out of date.
 """
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,9 +18,11 @@ from typing import Any
 import typer.main
 
 import lightser.cli
+import lightser.cli.report
 from lightser.corpora import CORPORA
 from lightser.corpora.splits import PROTOCOLS
 from lightser.registry import import_siblings
+from lightser.report.results import find_results, fingerprint_of, read_result
 from lightser.training.recipe import read_recipe, recipe_folder
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +30,8 @@ WIDTH = 15  # of the first column of the tree
 
 CHOSEN = {"valid_ua": "UA on validation", "test_wa": "**accuracy on test**", "last": "last"}
 
+RESULTS_PAGES = ("results.html", "results.md")
+RESULTS_TITLE = "Published, reproduced, honest"
 PAPERS = ("light_sernet", "zhong2020")  # folders of recipes that have honest twins
 
 # What the tree says of the folders beside the package.
@@ -233,9 +239,27 @@ def pages() -> Iterator[tuple[Path, str, str]]:
         yield path, text, renewed(text, parts)
 
 
+def stale_results_pages() -> list[Path]:
+    """Return the pages about ``results/`` that were made of others."""
+    wanted = fingerprint_of(find_results([ROOT / "results"]))
+    pages = [ROOT / "docs" / name for name in RESULTS_PAGES]
+    return [p for p in pages if not p.is_file() or wanted not in p.read_text(encoding="utf-8")]
+
+
+def write_results_pages() -> None:
+    """Write the pages about ``results/``, as ``lightser report`` does."""
+    stale = stale_results_pages()
+    results = [read_result(folder) for folder in find_results([Path("results")])] if stale else []
+    for path in stale:
+        lightser.cli.report.write(path, results, RESULTS_TITLE)
+        print(f"renewed {path.relative_to(ROOT)}", file=sys.stderr)
+
+
 if __name__ == "__main__":
+    os.chdir(ROOT)
     for path, text, wanted in pages():
         if text != wanted:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8", newline="\n")
             print(f"renewed {path.relative_to(ROOT)}", file=sys.stderr)
+    write_results_pages()

@@ -199,6 +199,11 @@ def test_generated_parts_are_up_to_date() -> None:
     assert stale == [], "make docs renews them"
 
 
+def test_the_pages_about_results_are_made_of_the_results_that_are_there() -> None:
+    stale = [path.name for path in generate["stale_results_pages"]()]
+    assert stale == [], "make docs renews them"
+
+
 def test_readme_names_two_commands_that_set_everything_up() -> None:
     console = "\n".join(blocks(ROOT / "README.md", "console"))
     assert re.search(r"^\$ make demo\b", console, re.M)

@@ -48,7 +48,8 @@ def report(
     """Put results into a table or on a page.
 
     Every score is computed again from the predictions tables. Honest results stand apart from
-    those whose protocol saw the test speakers or the test set.
+    those whose protocol saw the test speakers or the test set. Where there are results for rows of
+    the papers, .html and .md hold all their tables, published beside ours.
     """
     if format is not None and format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
@@ -81,6 +82,8 @@ def report(
 def write(out: Path, results: "Sequence[Result]", title: str) -> None:
     """Write a page, a Markdown table or a CSV, by the name's ending."""
     from lightser.report import tables
+    from lightser.report.papers import belongs_to_papers
+    from lightser.report.rows import page_to_markdown
 
     if out.suffix == ".html":
         try:
@@ -88,6 +91,8 @@ def write(out: Path, results: "Sequence[Result]", title: str) -> None:
         except ImportError as error:
             raise MissingExtra("Plots", "train") from error
         write_page(results, out, title=title)
+    elif out.suffix == ".md" and any(map(belongs_to_papers, results)):
+        write_whole(out, page_to_markdown(results, title=title))
     else:
         make = tables.to_markdown if out.suffix == ".md" else tables.to_csv
         write_whole(out, make(results))

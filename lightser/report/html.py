@@ -12,10 +12,11 @@ from pathlib import Path
 import lightser
 from lightser.corpora import CORPORA
 from lightser.report import plots
-from lightser.report.papers import belongs_to_papers, paper_tables, short_title
+from lightser.report.papers import LADDER, belongs_to_papers, classics, paper_tables, short_title
 from lightser.report.results import (
     Result,
     families,
+    fingerprint,
     interval,
     protocol_words,
     published,
@@ -35,6 +36,7 @@ from lightser.report.tables import (
 )
 from lightser.whole import write_whole
 
+OTHER_CORPUS = "other corpus"  # the protocol of `lightser evaluate`
 LADDER_START = "light_sernet/table1/emodb-ce-3s"  # the printed figure that the ladder takes apart
 CSS = Path(__file__).with_name("page.css")
 
@@ -94,7 +96,7 @@ def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
         _overview(corpus, [result for result in results if result.corpus == corpus])
         for corpus in corpora
     )
-    sections = "".join(_section(result) for result in results)
+    sections = "".join(_section(result) for result in shown_one_by_one(results))
     papers = _papers(results) if any(map(belongs_to_papers, results)) else ""
     terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in TERMS)
     return f"""<!doctype html>
@@ -127,12 +129,18 @@ utterance, kept beside the recipe that made it.</p>
 </footer>
 </body>
 </html>
+<!-- {fingerprint(results)} -->
 """
+
+
+def shown_one_by_one(results: Sequence[Result]) -> list[Result]:
+    """Return what gets a section of its own: quick runs only where there is nothing else."""
+    return [r for r in results if not r.scores.get("quick", False)] or list(results)
 
 
 def _papers(results: Sequence[Result]) -> str:
     """Return the ladder and the papers' tables, published beside ours."""
-    anchors = {result.name: _anchor(result) for result in results}
+    anchors = {result.folder: _anchor(result) for result in shown_one_by_one(results)}
     found = paper_tables(results)
     rows = {row.name: row for table in found for row in table.rows}
     return ladder_section(results, rows[LADDER_START], anchors) + papers_section(
@@ -160,22 +168,29 @@ def _lead(results: Sequence[Result]) -> str:
     for corpus in dict.fromkeys(result.corpus for result in results):
         here = [result for result in results if result.corpus == corpus]
         honest = [result for result in here if result.is_honest and result.is_whole]
+        name = escape(_short(corpus))
         if honest:
             best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
-            sentences.append(
-                f"On {escape(_corpus_title(corpus))}, the best honest result is "
+            score = (
                 f'<b class="tone honest">{percent(best.scores["pooled"]["ua"])} UA</b>{_ends(best)}'
-                f" by {_link(best)}."
             )
-        classic = [result for result in honest if result.is_classic]
-        if classic:
+            if all(result.scores.get("protocol") == OTHER_CORPUS for result in honest):
+                sentences.append(
+                    f"Carried over to {name}, which it never heard, {_link(best)} has {score}."
+                )
+                continue
+            sentences.append(f"On {name}, the best honest result is {score} by {_link(best)}.")
+        classic = classics(honest).get(corpus)
+        if classic is not None:
             sentences.append(
-                f"The classic to beat, {_link(classic[0])}, has "
-                f"<b>{percent(classic[0].scores['pooled']['ua'])}</b>."
+                f"The classic to beat, {_link(classic)}, has "
+                f"<b>{percent(classic.scores['pooled']['ua'])}</b>."
             )
         for family in families(here):
             lax, strict = family[0], family[-1]
-            if strict.is_honest and not lax.is_honest:
+            is_rung = any(result.name.startswith(f"{LADDER}/") for result in family)
+            is_whole = lax.is_whole and strict.is_whole
+            if is_whole and strict.is_honest and not lax.is_honest and not is_rung:
                 loss = lax.scores["pooled"]["ua"] - strict.scores["pooled"]["ua"]
                 sentences.append(
                     f"One recipe, tested in two ways: {_link(lax)} has "
@@ -184,6 +199,7 @@ def _lead(results: Sequence[Result]) -> str:
                     f"{percent(strict.scores['pooled']['ua'])}</b> under an honest one: "
                     f"{percent(loss)} points are the protocol's."
                 )
+                break  # one example is enough; the others are in the tables
     return f'<p class="lead">{" ".join(sentences)}</p>' if sentences else ""
 
 
@@ -469,4 +485,7 @@ def _anchor(result: Result) -> str:
 
 
 def _link(result: Result) -> str:
-    return f'<a href="#{_anchor(result)}">{escape(result.title)}</a>'
+    """Return a result's title, as a link where it has a section for sure."""
+    title = escape(result.title)
+    quick = result.scores.get("quick", False)
+    return title if quick else f'<a href="#{_anchor(result)}">{title}</a>'

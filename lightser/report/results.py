@@ -4,6 +4,7 @@ What a report prints is computed here from ``predictions.csv``; ``scores.json`` 
 predictions table cannot know (protocol, published figures, machine), and is checked against it.
 """
 
+import hashlib
 import json
 import math
 import sys
@@ -192,6 +193,25 @@ def find_results(paths: Iterable[Path]) -> list[Path]:
             raise BadResults(f"No results below {path}: a results folder holds a scores.json")
         folders += [folder for folder in found if folder not in folders]
     return folders
+
+
+def fingerprint(results: Iterable[Result]) -> str:
+    """Return a digest of what results were read from, to tell whether a page is up to date."""
+    return fingerprint_of(result.folder for result in results)
+
+
+def fingerprint_of(folders: Iterable[Path]) -> str:
+    """Return :func:`fingerprint` of results folders that have not been read.
+
+    >>> fingerprint_of([])
+    'made of results e3b0c44298fc1c14'
+    """
+    digests = sorted(
+        hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        for folder in folders
+        for file in ("scores.json", "predictions.csv")
+    )
+    return f"made of results {hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}"
 
 
 def read_result(folder: Path) -> Result:

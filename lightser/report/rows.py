@@ -3,22 +3,22 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from lightser.report.papers import (
-    PaperTable,
     Row,
     absence,
     classics,
     ladder,
+    paper_tables,
     progress_words,
 )
-from lightser.report.results import Result, interval
-from lightser.report.tables import escape_markdown, percent
+from lightser.report.results import Result, fingerprint, interval
+from lightser.report.tables import escape_markdown, percent, to_markdown
 from lightser.training.recipe import Recipe
 
 HEADERS = ("Row", "Published UA / WA", "As published, ours", "Honest, ours", "Protocol")
 NOTE = (
     "Ours: UA with its 95 % interval over speakers / WA, in per cent. As published: the protocol "
-    "of the paper, faults included. Honest: nobody who is tested was heard in training or chose the "
-    "epoch. Protocol: what of our UA as published is not there under the honest one."
+    "of the paper, faults included. Honest: nobody who is tested was heard in training, or "
+    "chose the epoch. Protocol: what of our UA as published is not there under the honest one."
 )
 LADDER_WORDS = (
     "One network, one training, one corpus; each rung changes one thing about how it is tested. "
@@ -79,15 +79,18 @@ def rows_to_markdown(rows: Iterable[Row], given: Collection[str] | None = None) 
     return _markdown(HEADERS, (cells(row, given) for row in rows))
 
 
-def tables_to_markdown(tables: Sequence[PaperTable], results: Sequence[Result]) -> str:
-    """Return the ladder and every table of the papers, headings and notes included."""
-    parts = ["## The ladder", LADDER_WORDS, ladder_to_markdown(results)]
+def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> str:
+    """Return the ladder, every table of the papers, and a table of all results."""
+    parts = [f"# {title}", "## The ladder", LADDER_WORDS, ladder_to_markdown(results)]
     parts += ["## The papers, row by row", NOTE]
-    for table in tables:
+    for table in paper_tables(results):
         parts += [f"### {table.title}", rows_to_markdown(table.rows)]
-        parts += [f"{row.recipe.title} ({row.part}): {row.note}" for row in table.rows if row.note]
+        parts += [
+            f"*{row.recipe.title} ({row.part})*: {row.note}" for row in table.rows if row.note
+        ]
     for result in classics(results).values():
         parts.append(f"The classic, {result.title}: {score_words(result)}, honest.")
+    parts += ["## All results", to_markdown(results), f"<!-- {fingerprint(results)} -->"]
     return "\n\n".join(parts) + "\n"
 
 

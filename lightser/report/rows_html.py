@@ -1,8 +1,9 @@
 """The ladder and the papers' tables as parts of a page: rows on one scale, and in words."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from lightser.report.papers import PaperTable, Row, Rung, classics, ladder, progress_words
 from lightser.report.results import Result, interval
@@ -79,14 +80,14 @@ def uas_of(result: Result | None) -> list[float]:
 
 
 def ladder_section(
-    results: Sequence[Result], published: Row | None, anchors: dict[str, str]
+    results: Sequence[Result], published: Row | None, anchors: Mapping[Path, str]
 ) -> str:
     """Return the section that shows what each step of protocol costs.
 
     Args:
         results: all that is there.
         published: the row of the paper that the ladder starts from, shown above the first rung.
-        anchors: where the page shows a result, by its name.
+        anchors: where the page shows a result, by its folder.
     """
     rungs = ladder(results)
     classic = classics(results).get(rungs[0].recipe.corpus.name) if rungs else None
@@ -131,11 +132,11 @@ def _ladder_lead(rungs: Sequence[Rung]) -> str:
     )
 
 
-def _published_rung(row: Row, scale: Scale, anchors: dict[str, str]) -> str:
+def _published_rung(row: Row, scale: Scale, anchors: Mapping[Path, str]) -> str:
     marks = scale.result(row.ours)
     if row.published.ua is not None:
         marks += scale.mark(row.published.ua / 100, "paper")
-    words = f"printed {published_words(row)}; ours {_state(row, row.ours)}"
+    words = f"printed {published_words(row)}<br>ours {_state(row, row.ours)}"
     title = _linked(row.ours, "as published, full length", anchors)
     return (
         f'<tr class="lax start"><th scope="row"><span class="step">0</span>{title}</th>'
@@ -143,23 +144,32 @@ def _published_rung(row: Row, scale: Scale, anchors: dict[str, str]) -> str:
     )
 
 
-def _rung(number: int, rung: Rung, scale: Scale, anchors: dict[str, str]) -> str:
+def _rung(number: int, rung: Rung, scale: Scale, anchors: Mapping[Path, str]) -> str:
     result = rung.result
     tone = "absent" if result is None else tone_of(result)
-    words = result_words(rung.recipe, result)
+    words, marks = result_words(rung.recipe, result), scale.result(result)
     return (
         f'<tr class="{tone}"><th scope="row"><span class="step">{number}</span>'
-        f"{_linked(result, rung.words, anchors)}</th>{_track(scale.result(result))}"
+        f"{_linked(result, rung.words, anchors)}</th>{_track(_drop(rung, scale) + marks)}"
         f'<td data-label="{RUNGS[1]}">{_unbroken(words)}</td>'
         f'<td data-label="{RUNGS[2]}"><b>{points(rung.step)}</b></td></tr>'
     )
+
+
+def _drop(rung: Rung, scale: Scale) -> str:
+    """Draw what this rung takes away from the one before."""
+    if rung.result is None or rung.step is None or rung.step >= 0:
+        return ""
+    ua = rung.result.scores["pooled"]["ua"]
+    width = f"{100 * -rung.step / (1 - scale.left):.1f}%"
+    return f'<i class="drop" style="left:{scale.at(ua)};width:{width}"></i>'
 
 
 # --- the papers ---
 
 
 def papers_section(
-    tables: Sequence[PaperTable], results: Sequence[Result], anchors: dict[str, str]
+    tables: Sequence[PaperTable], results: Sequence[Result], anchors: Mapping[Path, str]
 ) -> str:
     """Return the section with all tables of the papers, published beside ours."""
     best = classics(results)
@@ -172,7 +182,7 @@ def papers_section(
 """
 
 
-def _paper_table(table: PaperTable, best: dict[str, Result], anchors: dict[str, str]) -> str:
+def _paper_table(table: PaperTable, best: dict[str, Result], anchors: Mapping[Path, str]) -> str:
     by_part: dict[str, list[Row]] = {}
     for row in table.rows:
         by_part.setdefault(row.part, []).append(row)
@@ -186,10 +196,10 @@ def _paper_table(table: PaperTable, best: dict[str, Result], anchors: dict[str, 
             count = f"{len(rows)} row{'s' * (len(rows) != 1)}"
             summary = f"<summary>{escape(part)}: {count}, {escape(why)}</summary>"
             parts.append(f"<details>{summary}{drawn}</details>")
-    return f'<article class="paper-table"><h3>{escape(table.title)}</h3>{"".join(parts)}</article>'
+    return f'<section class="paper-table"><h3>{escape(table.title)}</h3>{"".join(parts)}</section>'
 
 
-def _rows(rows: Sequence[Row], classic: Result | None, anchors: dict[str, str]) -> str:
+def _rows(rows: Sequence[Row], classic: Result | None, anchors: Mapping[Path, str]) -> str:
     shown = [u for row in rows for r in (row.ours, row.honest) for u in uas_of(r)]
     shown += [row.published.ua / 100 for row in rows if row.published.ua is not None]
     is_run = any(row.ours or row.honest for row in rows)
@@ -197,12 +207,12 @@ def _rows(rows: Sequence[Row], classic: Result | None, anchors: dict[str, str]) 
     scale = Scale(shown + line)
     heads = "".join(f'<th scope="col">{h}</th>' for h in HEADERS[1:])
     body = "".join(_row(row, scale, line, anchors) for row in rows)
-    return f"""<div class="card wide"><table class="papers">
-<thead><tr><th scope="col">{HEADERS[0]}</th><th class="track">{scale.axis()}</th>{heads}</tr></thead>
+    return f"""<div class="card wide"><table class="papers"><thead><tr>
+<th scope="col">{HEADERS[0]}</th><th class="track">{scale.axis()}</th>{heads}</tr></thead>
 <tbody>{body}</tbody></table></div>"""
 
 
-def _row(row: Row, scale: Scale, line: Sequence[float], anchors: dict[str, str]) -> str:
+def _row(row: Row, scale: Scale, line: Sequence[float], anchors: Mapping[Path, str]) -> str:
     marks = "".join(scale.mark(ua, "classic") for ua in line)
     if row.ours is not row.honest:
         marks += scale.result(row.ours)
@@ -247,8 +257,8 @@ def _track(marks: str) -> str:
     return f'<td class="track" aria-hidden="true"><div class="bar">{marks}</div></td>'
 
 
-def _linked(result: Result | None, words: str, anchors: dict[str, str]) -> str:
-    anchor = anchors.get(result.name) if result is not None else None
+def _linked(result: Result | None, words: str, anchors: Mapping[Path, str]) -> str:
+    anchor = anchors.get(result.folder) if result is not None else None
     return f'<a href="#{anchor}">{escape(words)}</a>' if anchor else escape(words)
 
 

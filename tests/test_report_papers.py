@@ -1,0 +1,171 @@
+"""The papers' tables beside what was found: whole, partly finished, quick and missing rows."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_report import Page
+
+from lightser.corpora import CORPORA
+from lightser.report import html, rows
+from lightser.report.papers import (
+    TITLES,
+    absence,
+    belongs_to_papers,
+    ladder,
+    paper_tables,
+    progress_words,
+)
+from lightser.report.results import Result, fingerprint, read_result
+from lightser.training.recipe import find_recipe, find_recipes, quick, read_recipe, recipe_name
+from lightser.training.scores import score_predictions
+
+LABELS = list(CORPORA["emodb"].labels)
+ROW = "light_sernet/table1/emodb-ce-3s"
+RUNGS = [recipe_name(path) for path in find_recipes(["ladder"])]
+
+
+def made_up(
+    root: Path, name: str, skill: float, *, is_quick: bool = False, done: int = 10
+) -> Result:
+    """Write and read a result of a recipe on ten voices, right in ``skill`` of the cases."""
+    recipe = read_recipe(find_recipe(name))
+    rng = np.random.default_rng([len(name), round(1000 * skill)])
+    rows = []
+    for i in range(140):
+        truth = LABELS[i % 7]
+        answer = truth if rng.random() < skill else LABELS[(i + 3) % 7]
+        chances = {f"p_{label}": 0.76 if label == answer else 0.04 for label in LABELS}
+        rows.append(
+            {"utterance": f"u{i}", "corpus": "emodb", "speaker": f"s{i // 14}", "fold": f"{i // 14}",
+             "seed": 0, "truth": truth, "predicted": answer, **chances}
+        )  # fmt: skip
+    folder = root / ("quick" if is_quick else "full") / name
+    folder.mkdir(parents=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "predictions.csv", index=False)
+    protocol = recipe.protocol.name
+    facts = {
+        "recipe": name,
+        "recipe_sha256": (quick(recipe) if is_quick else recipe).sha256(),
+        "title": recipe.title,
+        "corpus": "emodb",
+        "labels": LABELS,
+        "protocol": protocol,
+        "selected_on": recipe.protocol.select or ("test_wa" if protocol == "light_sernet" else ""),
+        "speaker_independent": protocol in ("loso", "text_speaker"),
+        "seeds": [0],
+        "quick": is_quick,
+        "complete": done == 10,
+        "folds_done": done,
+        "folds_planned": 10,
+        "published": recipe.to_dict().get("published"),
+        **score_predictions(table, LABELS, draws=10),
+    }
+    (folder / "scores.json").write_text(json.dumps(facts))
+    return read_result(folder)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> list[Result]:
+    root = tmp_path_factory.mktemp("results")
+    return [
+        made_up(root, ROW, 0.93),
+        made_up(root, f"honest/{ROW}", 0.8),
+        made_up(root, "light_sernet/table1/emodb-focal-3s", 0.9, done=3),
+        made_up(root, "zhong2020/table4/emodb-n4-ce", 0.7, is_quick=True),
+        *(made_up(root, name, 0.92 - 0.07 * i) for i, name in enumerate(RUNGS[:3])),
+    ]
+
+
+def row(found: list[Result], name: str):
+    return {row.name: row for table in paper_tables(found) for row in table.rows}[name]
+
+
+def test_all_tables_of_the_papers_are_shown_and_one_that_they_could_not_make(found):
+    tables = paper_tables(found)
+    assert [table.name for table in tables] == list(TITLES)
+    assert sum(len(table.rows) for table in tables) == 57 + 5
+    first = next(table for table in tables if table.name == "zhong2020/table4").rows[0]
+    assert first.part == "Emo-DB", "what anybody can run comes first"
+
+
+def test_a_row_has_the_printed_figure_ours_the_honest_one_and_what_protocol_is_worth(found):
+    here = row(found, ROW)
+    assert here.ours is found[0] and here.honest is found[1]
+    ours, honest = (100 * result.scores["pooled"]["ua"] for result in found[:2])
+    title, printed, as_published, strict, worth = rows.cells(here)
+    assert printed == "94.15 / 94.21"
+    assert as_published.startswith(f"{ours:.1f} [") and strict.startswith(f"{honest:.1f} [")
+    assert worth == f"+{ours - honest:.1f}"
+    assert title == "Light-SERNet, cross-entropy, 3 s (Emo-DB)"
+
+
+def test_a_row_that_repeats_another_shows_the_same_result(found):
+    assert row(found, "light_sernet/table4/emodb-light_sernet").ours is found[0]
+
+
+def test_what_is_partly_finished_quick_or_missing_says_so(found):
+    partly = rows.cells(row(found, "light_sernet/table1/emodb-focal-3s"))
+    assert partly[2].endswith("(3 of 10 hold-outs)") and partly[3] == "not run"
+    assert partly[4] == "–", "what is not whole is not compared"
+    assert rows.cells(row(found, "zhong2020/table4/emodb-n4-ce"))[2].endswith("(quick run)")
+    assert rows.cells(row(found, "zhong2020/table4/iemocap-n4-ce"))[2:4] == ("needs IEMOCAP",) * 2
+    assert progress_words(found[0]) == ""
+
+
+def test_what_a_row_needs_depends_on_the_corpora_that_are_given():
+    emodb, iemocap = (
+        read_recipe(find_recipe(f"zhong2020/table4/{row}"))
+        for row in ("emodb-n1-ce", "iemocap-n1-ce")
+    )
+    assert (absence(emodb), absence(iemocap)) == ("not run", "needs IEMOCAP")
+    assert absence(emodb, ()) == "needs Emo-DB"
+    assert absence(iemocap, ("iemocap",)) == "not run"
+
+
+def test_results_of_another_version_of_a_recipe_are_not_shown(found):
+    changed = replace(found[0], scores={**found[0].scores, "recipe_sha256": "0" * 64})
+    assert row([changed], ROW).ours is None
+
+
+def test_a_rung_says_what_it_takes_away_from_the_one_before(found):
+    rungs = ladder(found)
+    uas = [found[4 + i].scores["pooled"]["ua"] for i in range(3)]
+    assert [rung.step for rung in rungs] == [
+        None, pytest.approx(uas[1] - uas[0]), pytest.approx(uas[2] - uas[1]), None,
+    ]  # fmt: skip
+    assert rungs[3].result is None
+    assert "not run" in rows.ladder_to_markdown(found).splitlines()[-1]
+    assert rungs[0].words == "random split, epoch chosen on test"
+
+
+def test_the_page_shows_the_ladder_and_every_row_and_all_its_links_lead_somewhere(found):
+    text = html.to_html(found)
+    page = Page(text)
+    words = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert page.open == [] and len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    for table in paper_tables(found):
+        assert table.title in words
+        for here in table.rows:
+            assert here.name in words
+            assert rows.published_words(here) in words
+    top, bottom = (100 * found[i].scores["pooled"]["ua"] for i in (4, 6))
+    assert f"{top - bottom:.1f} points are protocol" in words
+    assert "3 of 10 hold-outs" in words and "12 rows, needs IEMOCAP" in words
+    assert fingerprint(found) in text
+
+
+def test_a_page_about_other_results_has_no_tables_of_papers(found):
+    own = replace(found[1], scores={**found[1].scores, "recipe": "mine", "recipe_sha256": "1"})
+    assert not belongs_to_papers(own)
+    assert 'id="papers"' not in html.to_html([own])
+
+
+def test_the_fingerprint_follows_the_results_and_not_their_order(found):
+    assert fingerprint(found) == fingerprint(found[::-1])
+    assert fingerprint(found) != fingerprint(found[1:])
