@@ -40,7 +40,7 @@ def made_up(
         answer = truth if rng.random() < skill else LABELS[(i + 3) % 7]
         chances = {f"p_{label}": 0.76 if label == answer else 0.04 for label in LABELS}
         rows.append(
-            {"utterance": f"u{i}", "corpus": "emodb", "speaker": f"s{i // 14}", "fold": f"{i // 14}",
+            {"utterance": f"u{i}", "corpus": "emodb", "speaker": f"s{i // 14}", "fold": i // 14,
              "seed": 0, "truth": truth, "predicted": answer, **chances}
         )  # fmt: skip
     folder = root / ("quick" if is_quick else "full") / name
