@@ -49,6 +49,10 @@ class BadModel(LightserError):
     """A model folder that is incomplete, changed or not ours."""
 
 
+class BadManifest(LightserError):
+    """A list of files that cannot be read, or says what cannot be."""
+
+
 class BadResults(LightserError):
     """A results folder or predictions table that cannot be scored."""
 

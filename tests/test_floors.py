@@ -16,14 +16,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
-    "errors", "registry", "whole", "card",
+    "errors", "registry", "whole", "card", "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
 
 # Whoever recognises shares a model folder with whoever trains, and no code above audio.
 RECOGNISING = {"inference", "service"}
-SHARED = {"errors", "registry", "whole", "card", "audio", "inference", "service"}
+SHARED = {"errors", "registry", "whole", "card", "cluster", "audio", "inference", "service"}
 
 # tomli is tomllib where Python is older than 3.11.
 STANDARD = {*sys.stdlib_module_names, "tomllib", "tomli"}
@@ -34,6 +34,7 @@ NEEDS = {
     "registry": set(),
     "whole": set(),
     "card": set(),
+    "cluster": {"ray"},
     "audio": {"numpy", "soundfile", "soxr", "av"},
     "corpora": {"numpy", "pandas", "audformat", "iso639"},  # iso639 comes with audformat
     "features": {"numpy", "torch"},

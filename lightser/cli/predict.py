@@ -2,22 +2,23 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
 
 import typer
 
 from lightser.cli import app
+from lightser.cli.bulk import Archive, predict_bulk
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
 from lightser.whole import replacing
 
 if TYPE_CHECKING:
-    from lightser.inference import Recognizer, Segment, Stream
+    from lightser.inference import Recognizer
     from lightser.inference.formats import Row
+    from lightser.inference.listening import Listening
 
 STDIN = "-"
 
@@ -26,13 +27,16 @@ STDIN = "-"
     epilog="Example: lightser predict interview.wav --window 3 --hop 1; "
     "lightser predict recordings/ 'more/*.mp3' --out emotions.csv; "
     "lightser predict call.wav --per-channel --out call.TextGrid; "
-    "lightser predict clip.wav --plot clip.png"
+    "lightser predict clip.wav --plot clip.png; "
+    "lightser predict --manifest files.csv --out emotions.parquet"
 )
 def predict(
     files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILES", help="Audio files, folders, patterns, or - for stdin."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="FILES", help="Audio files, folders, patterns, URLs, or - for stdin."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="A name from: lightser models, or a model folder.")
     ] = "default",
@@ -71,6 +75,24 @@ def predict(
         Path | None, typer.Option(help="Picture of one clip to write: .png, .svg or .pdf.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Windows to listen to side by side.")] = 1,
+    manifest: Annotated[
+        str | None,
+        typer.Option(help="Instead of FILES, a CSV that lists them, or a .txt with one on a line."),
+    ] = None,
+    column: Annotated[str, typer.Option(help="Column of the manifest that names files.")] = "file",
+    base: Annotated[
+        str | None,
+        typer.Option(help="Folder or URL of relative names; by default that of the manifest."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Files at a time; for archives, one for each core.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="What works on an archive: local, serial or ray.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; auto is the one that runs here.")
+    ] = None,
 ) -> None:
     """Recognise the emotion of recordings.
 
@@ -79,27 +101,50 @@ def predict(
 
     --hop, --per-channel, --vad and --smooth are about segments, which last as long as the model
     likes them best where --window is not given.
+
+    --manifest, --workers, --engine, URLs and an --out that ends in .parquet make it an archive:
+    files of any number go to a .csv, .jsonl or .parquet, side by side; the same command goes on
+    after a kill; files that cannot be read go to a side table, and the exit code is 0.
     """
-    from lightser.inference import Recognizer, Stream
+    from lightser.inference import Recognizer
     from lightser.inference.finding import find_audio
     from lightser.inference.formats import FOLDER_FORMATS, FORMATS
+    from lightser.inference.listening import Listening, Manner
     from lightser.inference.smoothing import Smoothing
     from lightser.inference.sources import rereadable
     from lightser.inference.vad import SpeechGate
 
+    files = files or []
+    manner = Manner(
+        window_s=window,
+        hop_s=hop,
+        per_channel=per_channel,
+        smoothing=None if smooth is None else Smoothing(time_s=smooth),
+        gate=SpeechGate() if vad else None,
+    )
+    archive = Archive(
+        files=files,
+        manifest=manifest,
+        column=column,
+        base=base,
+        engine=engine,
+        address=address,
+        workers=workers,
+        out=out,
+        format=format,
+    )
+    if archive.is_meant:
+        if plot is not None:
+            raise LightserError("--plot draws one clip, and this is an archive; leave it out.")
+        predict_bulk(archive, manner, model=model, threads=threads)
+        return
+    if not files:
+        raise LightserError("Give FILES, - for standard input, or a --manifest.")
     format = format or format_of(out)
     recognizer = Recognizer.load(model, threads=threads)
-    if window is None and (hop is not None or per_channel or vad or smooth is not None):
+    listen = Listening(recognizer, manner)
+    if manner.wants_segments and window is None:
         window = recognizer.card.window_s
-    smoothing = None if smooth is None else Smoothing(time_s=smooth)
-    gate = SpeechGate() if vad else None
-
-    def new_stream() -> Stream:
-        return Stream(recognizer, window_s=window, hop_s=hop, smoothing=smoothing, gate=gate)
-
-    if window is not None:
-        new_stream()  # refuses what does not fit, before anything is listened to
-    listen = Listening(recognizer, new_stream if window is not None else None, per_channel)
     names, problems = find_audio(files)
     check_format(format, out, names)
     if plot is not None:
@@ -134,48 +179,8 @@ def predict(
 # From names to rows
 
 
-@dataclass(frozen=True)
-class Listening:
-    """How a file is listened to.
-
-    Attributes:
-        recognizer: that listens.
-        new_stream: makes what gives segments; None takes clips whole.
-        per_channel: whether each channel of a file has a stream of its own.
-    """
-
-    recognizer: "Recognizer"
-    new_stream: "Callable[[], Stream] | None"
-    per_channel: bool
-
-    def segments(self, source: str | BinaryIO) -> "Iterator[tuple[int | None, Segment]]":
-        """Yield the segments of a file, each with its channel, in the order of their ends."""
-        from lightser.audio.channels import stream_channels
-        from lightser.inference.sources import mono_blocks
-
-        assert self.new_stream is not None
-        rate = self.recognizer.card.sample_rate
-        if not self.per_channel:
-            stream = self.new_stream()
-            for wave in mono_blocks(source, None, rate):
-                yield from ((None, segment) for segment in stream.push(wave))
-            yield from ((None, segment) for segment in stream.flush())
-            return
-        streams: list[Stream] = []
-        for block in stream_channels(source, rate):
-            streams = streams or [self.new_stream() for _ in block.T]
-            yield from by_end(s.push(channel) for s, channel in zip(streams, block.T, strict=True))
-        yield from by_end(stream.flush() for stream in streams)
-
-
-def by_end(channels: "Iterable[list[Segment]]") -> "list[tuple[int, Segment]]":
-    """Return the segments of all channels, counted from 1, in the order of their ends."""
-    found = [(n, segment) for n, segments in enumerate(channels, 1) for segment in segments]
-    return sorted(found, key=lambda item: (item[1].end, item[0]))
-
-
 def heard(
-    listen: Listening,
+    listen: "Listening",
     sources: Sequence[tuple[str, str | BinaryIO]],
     problems: list[LightserError],
     tell: Callable[[float, str], None] | None,
@@ -194,7 +199,7 @@ def heard(
         if tell:
             tell(done, spoken)
         try:
-            if listen.new_stream is None:
+            if not listen.manner.wants_segments:
                 yield Row.of(spoken, listen.recognizer.predict(source))
                 continue
             with rereadable(source) as clip:

@@ -36,21 +36,36 @@ def find_audio(names: Iterable[str]) -> tuple[list[str], list[LightserError]]:
             in alphabetical order, sub-folders included and hidden ones left out; patterns with
             ``*``, ``?``, ``[]`` or ``**``, where the shell has not replaced them.
     """
-    found: dict[str, str] = {}
     problems: list[LightserError] = []
-    for name in names:
-        files = [name]
-        if name != "-" and os.path.isdir(name):
-            files = list(_audio_below(name, problems))
-            if not files:
-                problems.append(BadAudio(f"{name}: a folder without audio files."))
-        elif not os.path.lexists(name) and glob.has_magic(name):
-            files = sorted(file for file in glob.glob(name, recursive=True) if os.path.isfile(file))
-            if not files:
-                problems.append(BadAudio(f"{name}: no file matches this pattern."))
-        for file in files:
-            found.setdefault(file if file == "-" else os.path.abspath(file), file)
+    found: dict[str, str] = {}
+    for file in each_audio(names, problems):
+        found.setdefault(file if file == "-" else os.path.abspath(file), file)
     return list(found.values()), problems
+
+
+def each_audio(names: Iterable[str], problems: list[LightserError]) -> Iterator[str]:
+    """Yield the audio files that are meant, one after another, not looking for repetitions.
+
+    Args:
+        names: as :func:`find_audio` takes them.
+        problems: to which is added what is wrong with the names.
+    """
+    for name in names:
+        if name != "-" and os.path.isdir(name):
+            files, complaint = _audio_below(name, problems), "a folder without audio files"
+        elif not os.path.lexists(name) and glob.has_magic(name):
+            matches = sorted(glob.glob(name, recursive=True))
+            files = (file for file in matches if os.path.isfile(file))
+            complaint = "no file matches this pattern"
+        else:
+            yield name
+            continue
+        first = next(files, None)
+        if first is None:
+            problems.append(BadAudio(f"{name}: {complaint}."))
+            continue
+        yield first
+        yield from files
 
 
 def _audio_below(folder: str, problems: list[LightserError]) -> Iterator[str]:

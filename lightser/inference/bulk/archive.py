@@ -1,0 +1,315 @@
+"""From a list of files to a table of answers, in parts that outlive a kill."""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightser
+from lightser.errors import BadManifest, LightserError
+from lightser.inference.bulk.engines import ENGINES, Engine
+from lightser.inference.bulk.items import (
+    Item,
+    ListFacts,
+    blocks_of,
+    find_files,
+    read_list,
+    read_manifest,
+    write_list,
+)
+from lightser.inference.bulk.parts import Parts
+from lightser.inference.bulk.remote import is_url
+from lightser.inference.bulk.tables import TABLES, Cells, Columns, TableWriter, require_arrow
+from lightser.inference.bulk.task import Task, digest_of
+from lightser.inference.listening import CLIPS, Listening, Manner
+from lightser.inference.recognizer import Recognizer
+from lightser.whole import replacing
+
+# A block is lost with the process that is at it, and is what processes are kept busy with: small
+# enough for both where there are few files, large enough for few parts where there are many.
+_LARGEST_BLOCK = 256
+_FEWEST_BLOCKS = 64
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        files: how many there are.
+        done: of them.
+        bad: of those that this process has done, how many could not be recognised.
+        fresh: files that this process has done.
+        heard_s: seconds of audio in those.
+    """
+
+    files: int
+    done: int
+    bad: int
+    fresh: int
+    heard_s: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a run.
+
+    Attributes:
+        files: how many were asked for.
+        bad: how many could not be recognised, or not to their end.
+        rows: of the table.
+        heard_s: seconds of audio.
+        errors: the table of what could not be recognised; None if there is none.
+    """
+
+    files: int
+    bad: int
+    rows: int
+    heard_s: float
+    errors: Path | None
+
+
+def predict_archive(
+    out: str | os.PathLike[str],
+    *,
+    manifest: str | None = None,
+    sources: Sequence[str] = (),
+    column: str = "file",
+    base: str | None = None,
+    format: str | None = None,
+    model: str | os.PathLike[str] = "default",
+    manner: Manner = CLIPS,
+    threads: int = 1,
+    engine: str = "local",
+    workers: int | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> Summary:
+    """Recognise a list of files of any length, and write a table of answers in its order.
+
+    The answers are those of :meth:`Recognizer.predict`, file by file. What is done is kept in
+    ``<out>.parts``; the same call after a kill goes on from there. ``out`` appears when all is
+    done, and beside it, where something could not be recognised, ``<out's stem>.errors.csv``, which
+    is a manifest of what is missing, with the reasons.
+
+    Args:
+        out: the table; ``.csv``, ``.jsonl`` or ``.parquet``.
+        manifest: a CSV with a column of files, and perhaps ``start``, ``end`` (seconds) and
+            ``channel`` (from 1); other columns are carried to the table. Or a ``.txt`` with a file
+            on each line.
+        sources: instead of it, files, folders, patterns and URLs.
+        column: of the manifest, that names the files.
+        base: folder or URL in which relative names are; by default the manifest's own.
+        format: if the name of ``out`` does not say it.
+        model: a bundled name or a model folder.
+        manner: what is wanted of each recording; by default it is a clip, and taken whole.
+        threads: of one prediction.
+        engine: "local", "serial" or "ray".
+        workers: files at a time; by default one for each core. Ray's cluster knows its own.
+        tell: is told how far it is, after each block.
+
+    Raises:
+        BadManifest: the manifest cannot be used.
+        LightserError: anything else that cannot be; or a run with other files, model or manner
+            has begun to write there.
+        MissingExtra: Parquet or URLs need the extra ``bulk``, the engine ray needs ``ray``.
+    """
+    out = Path(out)
+    format = format or out.suffix.lower().removeprefix(".")
+    write, take = _check(out, format, engine, manifest, sources, workers)
+    recognizer = Recognizer.load(model, threads=threads)
+    Listening(recognizer, manner)  # refuses what does not fit
+    base = base or (_folder_of(manifest) if manifest else os.getcwd())
+    task = Task(
+        model=str(recognizer.folder.absolute()) if os.path.isdir(model) else str(model),
+        digest=digest_of(recognizer),
+        manner=manner,
+        base=base,
+        threads=threads,
+    )
+    parts = Parts(out.with_name(f"{out.name}.parts"))
+    with parts.held():
+        facts = _list_files(parts, manifest, sources, column, manner)
+        size = _begin_or_go_on(parts, _plan(task, recognizer, facts), facts.files)
+        finished = parts.finished()
+        blocks = (b for b in blocks_of(read_list(parts.list), size) if b.index not in finished)
+        done = sum(min(size, facts.files - index * size) for index in finished)
+        state = Progress(facts.files, done, 0, 0, 0.0)
+        tell(state)
+        for part in take(task, blocks, parts, workers or _cores()):
+            state = Progress(
+                facts.files,
+                state.done + part.files,
+                state.bad + part.bad,
+                state.fresh + part.files,
+                state.heard_s + part.seconds,
+            )
+            tell(state)
+        columns = Columns(
+            recognizer.labels,
+            facts.columns,
+            has_channels=facts.has_channels or manner.per_channel,
+            about=f"{lightser.__version__}, model {recognizer.card.name}",
+        )
+        summary = _assemble(parts, facts, -(-facts.files // size), columns, write, out)
+        parts.remove()
+    return summary
+
+
+def _check(
+    out: Path,
+    format: str,
+    engine: str,
+    manifest: str | None,
+    sources: Sequence[str],
+    workers: int | None,
+) -> tuple[TableWriter, Engine]:
+    """Return what writes and what works, or refuse what cannot be, before anything is heard."""
+    if format not in TABLES:
+        raise LightserError(
+            f"{out}: an archive is written as {', '.join(TABLES)}; end the name with one of these, "
+            "or give the format."
+        )
+    if format == "parquet":
+        require_arrow()
+    if is_url(str(out)) or out.is_dir() or not out.parent.is_dir():
+        raise LightserError(f"{out}: give the name of a file to write, in a folder that is there.")
+    if bool(manifest) == bool(sources):
+        raise LightserError("Give a manifest, or files, folders, patterns and URLs; not both.")
+    if "-" in sources:
+        raise LightserError("- is one recording from a pipe, and this is for many; leave it out.")
+    if workers is not None and workers < 1:
+        raise LightserError(f"workers must be 1 or more, got {workers}.")
+    return TABLES[format], ENGINES[engine]
+
+
+def _folder_of(manifest: str) -> str:
+    return (
+        manifest.rpartition("/")[0] if is_url(manifest) else str(Path(manifest).absolute().parent)
+    )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Before
+
+
+def _list_files(
+    parts: Parts, manifest: str | None, sources: Sequence[str], column: str, manner: Manner
+) -> ListFacts:
+    """Write the list of files, whether it is new or that of an earlier run, and describe it."""
+    carried: tuple[str, ...] = ()
+    items: Iterable[Item] = find_files(sources)
+    if manifest:
+        carried, items = read_manifest(manifest, column)
+    facts = write_list(carried, items, parts.new_list)
+    if manner.per_channel and facts.has_stretches:
+        raise BadManifest(
+            "The manifest names stretches or channels, and segments of each channel are wanted; "
+            "leave one of them out."
+        )
+    return facts
+
+
+def _plan(task: Task, recognizer: Recognizer, facts: ListFacts) -> dict[str, Any]:
+    """Return what must be the same when a run goes on, by the names that people know it by."""
+    manner = {key.replace("_", " "): repr(value) for key, value in vars(task.manner).items()}
+    return {
+        "list of files": f"{facts.files} files, {facts.sha256[:12]}",
+        "folder of files": task.base,
+        "model": f"{recognizer.card.name}, {task.digest[:12]}",
+        "version of lightser": lightser.__version__,
+        **manner,
+    }
+
+
+def _begin_or_go_on(parts: Parts, plan: dict[str, Any], files: int) -> int:
+    """Return how many files a block has; begin a run if there is none.
+
+    Raises:
+        LightserError: the run that is there is about something else.
+    """
+    size = min(_LARGEST_BLOCK, max(1, files // _FEWEST_BLOCKS))
+    earlier = parts.plan()
+    if earlier is None:
+        parts.begin({**plan, "block": size})
+        return size
+    for what, value in plan.items():
+        if earlier.get(what) != value:
+            raise LightserError(
+                f"{parts.folder} holds a run that began with another {what} "
+                f"({earlier.get(what)}; now {value}); go on with that, or remove the folder to "
+                "start over."
+            )
+    return int(earlier["block"])
+
+
+# After
+
+
+def _assemble(
+    parts: Parts, facts: ListFacts, n_parts: int, columns: Columns, write: TableWriter, out: Path
+) -> Summary:
+    """Write the table and the side table from all parts, each whole or not at all."""
+    counts = {"rows": 0, "bad": 0, "seconds": 0.0}
+    side = out.with_name(f"{out.stem}.errors.csv")
+    # It may be made of a manifest that was one of these.
+    kept = [i for i, name in enumerate(facts.columns) if name != "reason"]
+
+    def rows(errors: Any) -> Iterator[Cells]:
+        items = enumerate(read_list(parts.list))
+        at, item = next(items)
+        for index in range(n_parts):
+            for line in parts.read(index):
+                if isinstance(line, dict):
+                    counts["bad"] += line["bad"]
+                    counts["seconds"] += line["seconds"]
+                    continue
+                number, *heard = line
+                while at < number:
+                    at, item = next(items)
+                carried = [spoken(cell) for cell in item.carried]
+                if len(heard) == 1:
+                    stretch = (item.start, item.end, item.channel)
+                    known = (spoken(item.file), *stretch, *(carried[i] for i in kept))
+                    errors.writerow([*known, spoken(heard[0])])
+                    continue
+                channel, start, end, label, confidence, probabilities = heard
+                counts["rows"] += 1
+                yield (
+                    spoken(item.file),
+                    *([channel] if columns.has_channels else []),
+                    *(start, end, label, confidence),
+                    *(probabilities or [None] * len(columns.labels)),
+                    *carried,
+                )
+
+    header = ["file", "start", "end", "channel", *(facts.columns[i] for i in kept), "reason"]
+    with (
+        replacing(out) as table,
+        replacing(side) as unfinished,
+        open(unfinished, "w", encoding="utf-8", newline="") as file,
+    ):
+        errors = csv.writer(file, lineterminator="\n")
+        errors.writerow(header)
+        write(rows(errors), columns, table)
+    if not counts["bad"]:
+        side.unlink()
+    return Summary(
+        facts.files,
+        int(counts["bad"]),
+        int(counts["rows"]),
+        counts["seconds"],
+        side if counts["bad"] else None,
+    )
+
+
+def spoken(name: str) -> str:
+    """Return text that any file can hold, of a name that may not be Unicode."""
+    return os.fsencode(name).decode("utf-8", "replace")

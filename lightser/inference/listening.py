@@ -1,0 +1,160 @@
+"""How recordings are listened to: whole, or in segments, perhaps of each channel for itself."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lightser.audio.channels import stream_channels
+from lightser.audio.files import Source, read_audio
+from lightser.errors import BadAudio
+from lightser.inference.recognizer import Recognizer
+from lightser.inference.segments import Segment, Wave
+from lightser.inference.smoothing import Smoothing
+from lightser.inference.sources import Audio, mono_blocks, name_of
+from lightser.inference.stream import Stream
+from lightser.inference.vad import SpeechGate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """What is wanted of a recording; segments are wanted where any of these says something.
+
+    Attributes:
+        window_s: seconds that a segment lasts; None is the model's own, if segments are wanted.
+        hop_s: seconds from one segment's start to the next; None is half a window.
+        per_channel: whether each channel has segments of its own.
+        smoothing: of labels over time.
+        gate: by which a segment counts as silence.
+    """
+
+    window_s: float | None = None
+    hop_s: float | None = None
+    per_channel: bool = False
+    smoothing: Smoothing | None = None
+    gate: SpeechGate | None = None
+
+    @property
+    def wants_segments(self) -> bool:
+        """Whether recordings are cut; otherwise they are clips, and taken whole."""
+        return self != CLIPS
+
+
+CLIPS = Manner()  # recordings are taken whole
+
+
+class Listening:
+    """A recogniser that listens in a manner.
+
+    Raises:
+        LightserError: the window or hop does not fit.
+        MissingExtra: the gate needs the extra ``live``.
+    """
+
+    def __init__(self, recognizer: Recognizer, manner: Manner):
+        self.recognizer = recognizer
+        self.manner = manner
+        if manner.wants_segments:
+            self.new_stream()  # refuses what does not fit, before anything is listened to
+
+    def new_stream(self) -> Stream:
+        """Return what gives the segments of one recording."""
+        manner = self.manner
+        return Stream(
+            self.recognizer,
+            window_s=manner.window_s,
+            hop_s=manner.hop_s,
+            smoothing=manner.smoothing,
+            gate=manner.gate,
+        )
+
+    def segments(
+        self, source: Audio, sample_rate: int | None = None
+    ) -> Iterator[tuple[int | None, Segment]]:
+        """Yield the segments of a recording, each with its channel, in the order of their ends.
+
+        Args:
+            source: as :meth:`Recognizer.predict` takes it; with ``per_channel``, a file.
+            sample_rate: hertz, of samples in memory.
+
+        Raises:
+            BadAudio: it cannot be read; segments before the damage have been given.
+        """
+        rate = self.recognizer.card.sample_rate
+        if not self.manner.per_channel:
+            stream = self.new_stream()
+            for wave in mono_blocks(source, sample_rate, rate):
+                yield from ((None, segment) for segment in stream.push(wave))
+            yield from ((None, segment) for segment in stream.flush())
+            return
+        streams: list[Stream] = []
+        for block in stream_channels(source, rate):  # type: ignore[arg-type]  # a file
+            streams = streams or [self.new_stream() for _ in block.T]
+            yield from _by_end(s.push(c) for s, c in zip(streams, block.T, strict=True))
+        yield from _by_end(stream.flush() for stream in streams)
+
+    def stretch(
+        self,
+        source: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        channel: int | None = None,
+    ) -> Iterator[tuple[int | None, Segment]]:
+        """Yield what is heard in a stretch of a file: its segments, or all of it as one.
+
+        Times are those of the file. A stretch, unlike a file, is held in memory.
+
+        Args:
+            source: a path or a binary file object.
+            start: seconds; None is the beginning.
+            end: seconds; None is the end.
+            channel: from 1 on; None is all of them mixed.
+
+        Raises:
+            BadAudio: as :meth:`segments`; or it has no such channel or stretch.
+        """
+        if channel is None and start is None and end is None and self.manner.wants_segments:
+            yield from self.segments(source)
+            return
+        rate = self.recognizer.card.sample_rate
+        heard: Audio = source
+        hertz: int | None = None
+        if channel is not None:
+            heard, hertz = _channel(source, rate, channel, start, end), rate
+        elif start is not None or end is not None:
+            heard, hertz = read_audio(source, rate, start=start, end=end), rate
+        offset = start or 0.0
+        if not self.manner.wants_segments:
+            clip = self.recognizer.predict(heard, hertz)
+            end = offset + clip.duration_s
+            yield channel, Segment(offset, end, clip.label, clip.confidence, clip.probabilities)
+            return
+        for _, said in self.segments(heard, hertz):
+            moved = replace(said, start=offset + said.start, end=offset + said.end)
+            yield channel, moved
+
+
+def _channel(
+    source: Source, rate: int, channel: int, start: float | None, end: float | None
+) -> Wave:
+    """Return samples ``[T]`` of a stretch of one channel, counted from 1, at ``rate`` hertz."""
+    first, stop = round((start or 0.0) * rate), None if end is None else round(end * rate)
+    parts, done = [], 0
+    for block in stream_channels(source, rate):
+        if channel > block.shape[1]:
+            raise BadAudio(
+                f"{name_of(source)}: no channel {channel}; it has {block.shape[1]}, counted from 1"
+            )
+        parts.append(block[max(first - done, 0) : None if stop is None else max(stop - done, 0)])
+        parts[-1] = parts[-1][:, channel - 1].copy()  # lets go of the other channels
+        done += len(block)
+    if done <= first or (stop is not None and done < stop - 0.05 * rate):  # as read_audio
+        raise BadAudio(f"{name_of(source)}: the stretch is past its end ({done / rate:.2f} s)")
+    return np.concatenate(parts)
+
+
+def _by_end(channels: Iterable[list[Segment]]) -> list[tuple[int, Segment]]:
+    """Return the segments of all channels, counted from 1, in the order of their ends."""
+    found = [(n, segment) for n, segments in enumerate(channels, 1) for segment in segments]
+    return sorted(found, key=lambda item: (item[1].end, item[0]))
