@@ -323,7 +323,7 @@ def test_a_network_that_the_exporter_cannot_carry_is_refused_in_a_line(models, t
 
     system = System.load(models("light_sernet") / "weights.safetensors")
     system.network = Undecided()
-    order = deliver.Order(precision="float32", frontend="out")
+    order = deliver.Order(precision="float32", frontend="out", n_samples=16000)
     with pytest.raises(BadModel, match=r"^onnx cannot carry 'light_sernet': ") as raised:
         EXPORTERS["onnx"].write(system, order, tmp_path)
     assert "\n" not in str(raised.value)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[str, typer.Argument(help="A name from: lightser models, or a model folder.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    to: Annotated[str, typer.Option(help="The target: onnx.")] = "onnx",
+    to: Annotated[str, typer.Option(help="The target: onnx or litert.")] = "onnx",
     precision: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
     frontend: Annotated[
         str, typer.Option(help="in: the file takes samples; out: it takes features.")
@@ -98,9 +98,9 @@ def clip_set(words: str) -> "ClipSet":
 def in_words(manifest: "Manifest") -> str:
     """Return size and agreement in a line."""
     parity = manifest.parity
-    bytes_ = manifest.files["model.onnx"].bytes if "model.onnx" in manifest.files else 0
+    model = next(iter(manifest.files.values()))
     return (
-        f"{manifest.target} {manifest.precision}, {size(bytes_)}: at most "
+        f"{manifest.target} {manifest.precision}, {size(model.bytes)}: at most "
         f"{parity.max_difference:.2g} off PyTorch and the same label for "
         f"{parity.label_agreement:.1%} of {parity.clips} clips of {parity.on}"
     )

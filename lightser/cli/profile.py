@@ -40,6 +40,12 @@ def profile(
         int | None, typer.Option(help="Of a network or recipe: 4, or those of the corpus.")
     ] = None,
     runs: Annotated[int, typer.Option(help="To time on one thread; 0 times nothing.")] = 30,
+    litert: Annotated[
+        bool,
+        typer.Option(
+            "--litert", help="Time LiteRT, too; to convert a network takes from 10 s to a minute."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[
         Path | None,
@@ -67,7 +73,7 @@ def profile(
     for name in names:
         subject = find_subject(name, n_classes=classes, folder=bundled(name))
         cost = profile_system(subject.system, seconds or subject.seconds)
-        times = measured(subject, cost.seconds, runs) if runs else {}
+        times = measured(subject, cost.seconds, runs, litert=litert) if runs else {}
         found.append((subject, cost, times))
     if as_json:
         facts = [as_dict(*one) for one in found]
@@ -87,11 +93,13 @@ def bundled(name: str) -> Path | None:
     return find_model(name) if name == DEFAULT or name in bundled_models() else None
 
 
-def measured(subject: "Subject", seconds: float, runs: int) -> "dict[str, Latency | str]":
+def measured(
+    subject: "Subject", seconds: float, runs: int, *, litert: bool
+) -> "dict[str, Latency | str]":
     """Return the time that each runtime takes, or why it could not."""
     import numpy as np
 
-    from lightser.export.profile import measure_onnx, measure_pytorch
+    from lightser.export.profile import measure_litert, measure_onnx, measure_pytorch
 
     n_samples = max(round(seconds * subject.system.sample_rate), subject.system.min_samples)
     noise = np.random.default_rng(0).normal(0, 0.1, n_samples).astype(np.float32)
@@ -105,6 +113,11 @@ def measured(subject: "Subject", seconds: float, runs: int) -> "dict[str, Latenc
             )
         except LightserError as error:
             times["onnxruntime"] = str(error)
+    if litert:
+        try:
+            times["litert"] = measure_litert(subject.system, noise, runs)
+        except LightserError as error:
+            times["litert"] = str(error)
     return times
 
 
@@ -184,11 +197,11 @@ def show_one(subject: "Subject", cost: "Profile", times: "dict[str, Latency | st
 def show_several(found: "Sequence[tuple[Subject, Profile, dict[str, Latency | str]]]") -> None:
     """Print a row for each network: the size columns of a paper's table."""
     head = ["network", "clip", "parameters", "folded", "float32", "float16", "int8", "1-bit"]
-    head += ["M MAC/s", "peak, int8", "PyTorch ms", "ONNX ms"]
+    head += ["M MAC/s", "peak, int8", "PyTorch ms", "ONNX ms", "LiteRT ms"]
     rows = []
     for subject, cost, times in found:
         weights = {name: f"{n / 2**20:.2f} MiB" for name, n in cost.weight_bytes.items()}
-        latencies = [times.get(runtime) for runtime in ("pytorch", "onnxruntime")]
+        latencies = [times.get(runtime) for runtime in ("pytorch", "onnxruntime", "litert")]
         rows.append(
             [
                 subject.name,

@@ -34,10 +34,12 @@ class Order:
         frontend: ``"in"`` for a file that takes samples, ``"out"`` for one that takes features.
         calibration: clips to see the range of activations on, samples ``[T]``, each at most a
             window and at least what the system takes; for int8 alone.
+        n_samples: the window: the longest clip that is given at once.
     """
 
     precision: str
     frontend: str
+    n_samples: int
     calibration: "Sequence[NDArray[np.float32]]" = ()
 
 
@@ -67,9 +69,11 @@ class Exporter:
         frontends: ``"in"``, ``"out"``, or both.
         is_model_folder: whether what it writes with the front end inside is, with a card, a model
             folder for :class:`lightser.Recognizer`.
+        packages: whose versions the manifest names.
         write: from a system (on the CPU, in evaluation mode, not to be changed) and an order to
             files in a folder; raises :class:`~lightser.errors.BadModel` where it cannot.
-        open: from the folder to a function that asks the written model, in its own runtime.
+        open: from the folder and the facts that were written to a function that asks the model, in
+            its own runtime.
     """
 
     name: str
@@ -77,8 +81,9 @@ class Exporter:
     precisions: tuple[str, ...]
     frontends: tuple[str, ...]
     is_model_folder: bool
+    packages: tuple[str, ...]
     write: "Callable[[System, Order, Path], Written]"
-    open: Callable[[Path], Answer]
+    open: Callable[[Path, Mapping[str, Any]], Answer]
 
 
 EXPORTERS: Registry[Exporter] = Registry("export target")

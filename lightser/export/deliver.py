@@ -110,7 +110,7 @@ class Job:
         """Return the first window of a clip, padded with zeros to what the system takes."""
         rate = self.system.sample_rate
         samples = read_audio(clip.file, rate, start=clip.start, end=clip.end)
-        samples = samples[: round(self.card.window_s * rate)]
+        samples = samples[: self.order.n_samples]
         missing = max(0, self.system.min_samples - len(samples))
         return np.pad(samples, (missing // 2, missing - missing // 2))
 
@@ -161,7 +161,11 @@ def export_model(
     card, system = open_folder(model)
     job = Job(
         exporter=exporter,
-        order=Order(precision=precision, frontend=frontend),
+        order=Order(
+            precision=precision,
+            frontend=frontend,
+            n_samples=round(card.window_s * card.sample_rate),
+        ),
         model=model,
         card=card,
         system=system,
@@ -173,7 +177,7 @@ def export_model(
         job = dataclasses.replace(job, order=dataclasses.replace(job.order, calibration=heard))
     with _whole_or_nothing(out) as folder:
         written = exporter.write(system, job.order, folder)
-        answer = exporter.open(folder)
+        answer = exporter.open(folder, written.facts)
         parity = compare(job, answer, [job.hear(clip) for clip in compared])
         check_parity(parity, precision)
         if exporter.is_model_folder and frontend == "in":
@@ -323,7 +327,7 @@ def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> M
         license=card.license,
         trained_on=tuple(asdict(corpus) for corpus in card.trained_on),
         versions={"lightser": lightser.__version__}
-        | {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
+        | {name: version(name) for name in job.exporter.packages},
         created=datetime.date.today().isoformat(),
     )
 

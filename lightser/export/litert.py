@@ -12,6 +12,7 @@ Shapes: B clips, F steps, N inputs, H units, D sets of weights.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from lightser.models import gru  # noqa: F401  defines the operation unrolled be
 try:
     with quiet():
         import litert_torch
+        from ai_edge_litert import schema_py_generated as schema
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
         from ai_edge_litert.tools import flatbuffer_utils
 except ImportError as error:
@@ -62,13 +64,92 @@ def inline(content: bytes) -> bytes:
     The quantiser puts weights behind them. TensorFlow Lite Micro does not look there, and computes
     garbage without an error.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    return _packed(_unpacked(content))
+
+
+def finished(content: bytes, *, taken: str, given: str) -> bytes:
+    """Return the same file as it is shipped.
+
+    Its ends have the names ``taken`` and ``given``, in the graph and in its signature. All other
+    tensors have numbers, which says nothing of the modules here and is shorter: names are a tenth
+    of an unrolled network.
+    """
+    model = _unpacked(content)
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    for i, tensor in enumerate(graph.tensors):
+        tensor.name = str(i).encode()
+    for ends, named, name in (
+        (graph.inputs, signature.inputs, taken),
+        (graph.outputs, signature.outputs, given),
+    ):
+        graph.tensors[ends[0]].name = named[0].name = name.encode()
+    model.metadata, model.metadataBuffer = None, None
+    return _packed(model)
+
+
+def joined(first: bytes, second: bytes) -> bytes:
+    """Return one file that gives what ``first`` gives to ``second``.
+
+    If the second takes and gives int8, it is asked in int8 and its answer is turned back to float.
+    """
+    one, two = _unpacked(first), _unpacked(second)
+    (front,), (back,) = one.subgraphs, two.subgraphs
+    tensors, codes, buffers = len(front.tensors), len(one.operatorCodes), len(one.buffers)
+    one.buffers += two.buffers
+    one.operatorCodes += two.operatorCodes
+    for tensor in back.tensors:
+        tensor.buffer += buffers
+        tensor.name = b"second/" + tensor.name
+    for operation in back.operators:
+        operation.opcodeIndex += codes
+        for ends in (operation.inputs, operation.outputs):
+            ends[:] = [end + tensors if end >= 0 else end for end in ends]
+    front.tensors += back.tensors
+    (between,), (entry,), (result,) = front.outputs, back.inputs, back.outputs
+    entry, result = entry + tensors, result + tensors
+    if front.tensors[entry].type == schema.TensorType.FLOAT32:
+        for operation in back.operators:
+            operation.inputs[:] = [between if end == entry else end for end in operation.inputs]
+        front.operators += back.operators
+    else:
+        answer = copy.copy(front.tensors[result])
+        answer.name, answer.type, answer.quantization = b"answer", schema.TensorType.FLOAT32, None
+        answer.buffer = 0
+        front.tensors.append(answer)
+        front.operators += [
+            _operation(one, schema.BuiltinOperator.QUANTIZE, between, entry),
+            *back.operators,
+            _operation(one, schema.BuiltinOperator.DEQUANTIZE, result, len(front.tensors) - 1),
+        ]
+        result = len(front.tensors) - 1
+    front.outputs = [result]
+    one.signatureDefs[0].outputs[0].tensorIndex = result
+    return _packed(one)
+
+
+def _operation(model: Any, builtin: int, taken: int, given: int) -> Any:
+    """Return an operation of one input and one output, known to the model from now on."""
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = 1
+    model.operatorCodes.append(code)
+    operation = schema.OperatorT()
+    operation.opcodeIndex = len(model.operatorCodes) - 1
+    operation.inputs, operation.outputs = [taken], [given]
+    return operation
+
+
+def _unpacked(content: bytes) -> Any:
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+
+
+def _packed(model: Any) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operations(content: bytes) -> dict[str, int]:
     """Return how often each operation occurs in a LiteRT file, most frequent first."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = _unpacked(content)
     counts: dict[str, int] = {}
     for graph in model.subgraphs:
         for operation in graph.operators:
@@ -108,6 +189,8 @@ def _rewrite(graph: torch.fx.GraphModule) -> None:
             continue
         if node.target == aten.avg_pool2d.default and list(node.args[4:6]) == [True, False]:
             node.target, node.args = _pool_what_is_there, node.args[:3]
+        elif node.target == aten.softmax.int:
+            node.target, node.args = _softmax_in_rows, node.args[:2]
         elif node.target == torch.ops.lightser.bigru.default:
             node.target = _unrolled_bigru
     graph.recompile()
@@ -125,24 +208,37 @@ def _pool_what_is_there(x: Tensor, size: list[int], stride: list[int]) -> Tensor
     return nn.functional.avg_pool2d(x, size)
 
 
+def _softmax_in_rows(x: Tensor, dim: int) -> Tensor:
+    """Softmax over any dimension, by way of the last: the only one that is one operation."""
+    last = x.ndim - 1
+    if dim % x.ndim == last:
+        return x.softmax(last)
+    return x.transpose(dim, last).softmax(last).transpose(dim, last)
+
+
 def _unrolled_bigru(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
     """Compute :func:`lightser.models.gru.bigru` of one clip, ``[1, F, N]``, step by step."""
-    if x.shape[0] != 1:
-        raise ValueError(f"a recurrent layer is unrolled for one clip, not for {x.shape[0]}")
+    n_clips, n_steps, _ = x.shape
+    if n_clips != 1:
+        raise ValueError(f"a recurrent layer is unrolled for one clip, not for {n_clips}")
     n_units = recurrent.shape[1]
     inputs = [x[0] @ kernel[d] + bias[d] for d in range(len(kernel))]  # [F, 3H] each
-    forward, backward = inputs[0].split(1), inputs[-1].split(1)[::-1]
-    h = x.new_zeros(2, n_units)
+    h: Tensor | None = None
     states = []
-    for step in zip(forward, backward, strict=True):
-        gates = torch.cat(step)  # [2, 3H]
-        rz = torch.sigmoid(gates[:, : 2 * n_units] + _by(h, recurrent[..., : 2 * n_units]))
-        r, z = rz[:, :n_units], rz[:, n_units:]
-        c = torch.tanh(gates[:, 2 * n_units :] + _by(r * h, recurrent[..., 2 * n_units :]))
-        h = c + z * (h - c)
-        states.append(h)
-    there = torch.cat([h[:1] for h in states])
-    back = torch.cat([h[1:] for h in reversed(states)])
+    for i in range(n_steps):
+        step = torch.cat([inputs[0][i : i + 1], inputs[-1][n_steps - 1 - i : n_steps - i]])
+        gates, candidate = step[:, : 2 * n_units], step[:, 2 * n_units :]
+        if h is None:  # the state is zero
+            c, z = torch.tanh(candidate), torch.sigmoid(gates[:, n_units:])
+            h = c - z * c
+        else:
+            r, z = torch.sigmoid(gates + _by(h, recurrent[..., : 2 * n_units])).chunk(2, dim=1)
+            c = torch.tanh(candidate + _by(r * h, recurrent[..., 2 * n_units :]))
+            h = c + z * (h - c)
+        states.append(h.reshape(1, 2 * n_units))
+    # Each row holds the forward state of its step and the backward one of its mirror image.
+    there = torch.cat([row[:, :n_units] for row in states])
+    back = torch.cat([row[:, n_units:] for row in reversed(states)])
     return torch.cat([there, back], dim=1)[None]  # [1, F, 2H]
 
 

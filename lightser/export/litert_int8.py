@@ -9,13 +9,26 @@ from the smallest and largest value seen. What goes in and comes out is int8, to
 from collections.abc import Iterable
 
 import numpy as np
-from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe, recipe_manager
+from ai_edge_quantizer import (
+    algorithm_manager,
+    calibrator,
+    qtyping,
+    quantizer,
+    recipe,
+    recipe_manager,
+)
 from ai_edge_quantizer.utils.qsv_utils import min_max_update
 from numpy.typing import NDArray
 
 from lightser.errors import LightserError
 from lightser.export.litert import inline
 from lightser.export.quiet import quiet
+
+HALVED = (
+    qtyping.TFLOperationName.CONV_2D,
+    qtyping.TFLOperationName.DEPTHWISE_CONV_2D,
+    qtyping.TFLOperationName.FULLY_CONNECTED,
+)
 
 
 def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
@@ -33,6 +46,24 @@ def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
         ranges = seen(content, inputs, steps)
         made = quantizer.Quantizer(bytearray(content), steps).quantize(
             ranges, enable_progress_report=False
+        )
+    assert made.quantized_model is not None
+    return inline(bytes(made.quantized_model))
+
+
+def to_half(content: bytes) -> bytes:
+    """Return a file that stores the weights of its products and convolutions in float16.
+
+    They are turned into float32 when the file is loaded, and everything is computed in that.
+    """
+    manager = recipe_manager.RecipeManager()
+    for name in HALVED:
+        manager.add_weight_only_config(
+            ".*", name, 16, algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING
+        )
+    with quiet():
+        made = quantizer.Quantizer(bytearray(content), manager.get_quantization_recipe()).quantize(
+            enable_progress_report=False
         )
     assert made.quantized_model is not None
     return inline(bytes(made.quantized_model))
@@ -60,4 +91,5 @@ def seen(
     if not clips:
         raise LightserError("int8 needs recordings to see the range of its activations on")
     observer.calibrate({signature: clips}, manager)
-    return observer.get_model_qsvs()
+    ranges: dict[str, qtyping.QSV] = observer.get_model_qsvs()
+    return ranges

@@ -202,9 +202,29 @@ def measure_onnx(
     from lightser.export.targets.onnx import open_model, write
 
     if graph is None:
-        write(system, Order(precision="float32", frontend="in"), folder)
-    answer = open_model(folder if graph is None else graph.parent)
+        write(system, Order(precision="float32", frontend="in", n_samples=len(samples)), folder)
+    answer = open_model(folder if graph is None else graph.parent, {})
     return measure(lambda: answer(samples), len(samples) / system.sample_rate, runs)
+
+
+def measure_litert(system: System, samples: NDArray[np.float32], runs: int) -> Latency:
+    """Return how long LiteRT takes for samples ``[T]`` on one thread, in float32.
+
+    Raises:
+        BadModel: the system cannot be converted.
+        MissingExtra: LiteRT's tools are not installed.
+    """
+    from lightser.export.litert import open_litert, to_litert
+
+    clip = torch.from_numpy(samples)[None]
+    interpreter = open_litert(to_litert(fold_batch_norms(system), clip))
+    entry = interpreter.get_input_details()[0]["index"]
+
+    def ask() -> None:
+        interpreter.set_tensor(entry, samples[None])
+        interpreter.invoke()
+
+    return measure(ask, len(samples) / system.sample_rate, runs)
 
 
 def _layers(steps: tuple[Step, ...], live: list[int]) -> Iterator[LayerCost]:

@@ -1,5 +1,6 @@
 """ONNX, for servers, phones and browsers: any batch and any length, in three precisions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def describe(value: onnx.ValueInfoProto) -> dict[str, Any]:
     }
 
 
-def open_model(folder: Path) -> Answer:
+def open_model(folder: Path, interface: Mapping[str, Any]) -> Answer:
     """Open ``model.onnx`` in ONNX Runtime, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -111,6 +112,7 @@ EXPORTERS["onnx"] = Exporter(
     precisions=PRECISIONS,
     frontends=FRONTENDS_AT,
     is_model_folder=True,
+    packages=("torch", "onnx", "onnxruntime"),
     write=write,
     open=open_model,
 )
