@@ -49,17 +49,34 @@ def serve(
     decoder_mb: Annotated[
         float, typer.Option(min=256, help="Megabytes of memory that each of them may take.")
     ] = 512.0,
+    assets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with ONNX Runtime for browsers; by default that of --get-assets.",
+        ),
+    ] = None,
+    get_assets: Annotated[
+        bool,
+        typer.Option(
+            "--get-assets",
+            help="Get ONNX Runtime for browsers by way of npm (14 MB), so that the page listens "
+            "by itself, and end.",
+        ),
+    ] = False,
     openapi: Annotated[
         bool, typer.Option("--openapi", help="Print the API's description, and end.")
     ] = False,
 ) -> None:
     """Serve the recogniser over HTTP and WebSocket, on this machine alone unless told otherwise.
 
-    Nothing is stored. Logs are JSON lines on stderr. Ctrl-C, or SIGTERM, ends it when all requests
-    are answered.
+    A browser is shown a page. Nothing is stored. Logs are JSON lines on stderr. Ctrl-C, or SIGTERM,
+    ends it when all requests are answered.
     """
     try:
         from lightser.service.app import make_app
+        from lightser.service.assets import find_assets
+        from lightser.service.assets import get_assets as get
         from lightser.service.server import run
     except ImportError:
         raise MissingExtra("Serving", "serve") from None
@@ -81,6 +98,10 @@ def serve(
     if openapi:
         print(json.dumps(describe(limits), indent=2))
         return
+    if get_assets:
+        print(f"ONNX Runtime for browsers is in {get(assets)}")
+        return
+    in_browser = find_assets(assets)
     secrets = read_keys(keys)
     models = {}
     for name in model or ["default"]:
@@ -88,9 +109,22 @@ def serve(
         if recognizer.card.name in models:
             raise LightserError(f"Two models are named '{recognizer.card.name}'; serve one.")
         models[recognizer.card.name] = recognizer
-    service = make_app(models, limits=limits, keys=secrets, origins=cors or [], decoders=decoders)
+    service = make_app(
+        models,
+        limits=limits,
+        keys=secrets,
+        origins=cors or [],
+        decoders=decoders,
+        assets=in_browser,
+    )
     log_to_stderr()
-    log("serving", models=list(models), keys=len(secrets), origins=cors or [])
+    log(
+        "serving",
+        models=list(models),
+        keys=len(secrets),
+        origins=cors or [],
+        in_browser=bool(in_browser),
+    )
     run(service, host, port, limits)
 
 

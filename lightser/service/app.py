@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from lightser import __version__
 from lightser.errors import LightserError
 from lightser.inference.recognizer import Recognizer
 from lightser.service import clips, streams
@@ -21,6 +21,7 @@ from lightser.service.entrance import Guard, Watch, as_response
 from lightser.service.limits import Limits, Refusal
 from lightser.service.linger import Linger
 from lightser.service.openapi import describe
+from lightser.service.pages import Pages, model_file
 
 
 def make_app(
@@ -30,6 +31,7 @@ def make_app(
     keys: Iterable[str] = (),
     origins: Collection[str] = (),
     decoders: int | None = None,
+    assets: Mapping[str, Path] | None = None,
 ) -> Starlette:
     """Return the ASGI application; its lifespan starts and ends the processes that decode.
 
@@ -39,9 +41,11 @@ def make_app(
         keys: of which a client must send one; none is needed if there are none.
         origins: of web pages that may call, such as ``https://example.org``; ``*`` is all.
         decoders: number of processes that decode; by default one for each core.
+        assets: files of ONNX Runtime with which the page listens in the browser, by name.
     """
     limits = limits or Limits()
     desk = Desk(models, limits, decoders)
+    pages = Pages(assets or {})
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -52,11 +56,13 @@ def make_app(
             await desk.close()
 
     routes: list[BaseRoute] = [
-        Route("/", index),
+        Route("/", pages.index),
+        Route("/page/{path:path}", pages.file),
         Route("/v1/predict", clips.predict, methods=["POST"]),
         Route("/v1/segments", clips.segments, methods=["POST"]),
         WebSocketRoute("/v1/stream", streams.stream),
         Route("/v1/models", list_models),
+        Route("/v1/models/{name}/{file}", model_file),
         Route("/healthz", healthy),
         Route("/readyz", ready),
         Route("/metrics", metrics),
@@ -87,21 +93,6 @@ def make_app(
     )
     app.state.desk = desk
     return app
-
-
-async def index(request: Request) -> Response:
-    """Say what is here."""
-    return JSONResponse(
-        {
-            "name": "lightser",
-            "version": __version__,
-            "predict": "POST /v1/predict",
-            "segments": "POST /v1/segments",
-            "stream": "WebSocket /v1/stream",
-            "models": "GET /v1/models",
-            "description": "GET /openapi.json",
-        }
-    )
 
 
 async def list_models(request: Request) -> Response:

@@ -111,6 +111,17 @@ def describe(limits: Limits) -> dict[str, Any]:
             "/v1/models": {
                 "get": _get("models", "The card of each model: labels, scores, licence, limits.")
             },
+            "/v1/models/{name}/{file}": {
+                "get": {
+                    **_get(
+                        "model_file", "A model's files, for browsers that listen by themselves."
+                    ),
+                    "parameters": [
+                        _in_path("name", {"type": "string"}, "A name from /v1/models."),
+                        _in_path("file", {"enum": ["card.json", "model.onnx"]}, "Which of them."),
+                    ],
+                }
+            },
             "/healthz": {"get": _get("healthz", "Whether the process answers.")},
             "/readyz": {"get": _get("readyz", "Whether requests are taken; 503 if not.")},
             "/metrics": {"get": _get("metrics", "Counters for Prometheus.", "text/plain")},
@@ -127,6 +138,10 @@ def describe(limits: Limits) -> dict[str, Any]:
 
 def _parameter(name: str, schema: dict[str, Any], about: str, example: object) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": about, "schema": schema, "example": example}
+
+
+def _in_path(name: str, schema: dict[str, Any], about: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": about, "schema": schema}
 
 
 def _get(name: str, about: str, media: str = "application/json") -> dict[str, Any]:

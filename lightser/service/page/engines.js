@@ -1,0 +1,133 @@
+// Who listens: this browser, or the service. Both answer the same questions alike.
+
+import { decode, open, Stream } from "./lightser-web/core.js";
+
+/** What went wrong, in words for the reader. */
+export class Trouble extends Error {}
+
+/** Ask the service for something under /v1, and turn a refusal into words. */
+export async function ask(path, key, request = {}) {
+  const headers = { ...request.headers, ...(key ? { "X-API-Key": key } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...request, headers });
+  } catch {
+    throw new Trouble("The service does not answer; is it still running?");
+  }
+  if (response.ok) return response;
+  const answer = await response.json().catch(() => null);
+  const trouble = new Trouble(answer?.error?.message ?? `The service answered ${response.status}.`);
+  trouble.status = response.status;
+  throw trouble;
+}
+
+/** The model runs here, in WebAssembly; audio goes nowhere. */
+export class BrowserEngine {
+  kind = "browser";
+
+  static async open(card, key) {
+    const ort = await import("./onnxruntime-web/ort.wasm.min.mjs");
+    ort.env.wasm.numThreads = 1;
+    ort.env.wasm.wasmPaths = new URL("./onnxruntime-web/", import.meta.url).href;
+    const folder = `/v1/models/${encodeURIComponent(card.name)}`;
+    const read = async (name) => {
+      const response = await ask(`${folder}/${name}`, key);
+      return new Uint8Array(await response.arrayBuffer());
+    };
+    return new BrowserEngine(await open(read, { ort }));
+  }
+
+  constructor(recognizer) {
+    this.recognizer = recognizer;
+  }
+
+  async predict(blob, clip) {
+    return this.recognizer.predict(clip.samples, clip.rate);
+  }
+
+  /** Give segments as they are known; the page is drawn in between. */
+  async *segments(blob, clip, cut) {
+    for await (const segment of this.recognizer.segments(clip.samples, clip.rate, cut)) {
+      yield segment;
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+
+  /** Return what takes chunks of samples, and calls back with segments. */
+  async stream(sampleRate, cut, onSegment) {
+    const stream = new Stream(this.recognizer, { ...cut, sampleRate });
+    return {
+      push: async (chunk) => (await stream.push(chunk)).forEach(onSegment),
+      end: async () => (await stream.flush()).forEach(onSegment),
+    };
+  }
+
+  release() {
+    return this.recognizer.release();
+  }
+}
+
+/** The model runs in the service, to which audio is sent. */
+export class ServiceEngine {
+  kind = "service";
+
+  constructor(card, key) {
+    this.card = card;
+    this.key = key;
+  }
+
+  async predict(blob) {
+    const response = await this.#post("/v1/predict", blob, {});
+    const { label, confidence, probabilities, duration_s: durationS, windows } = await response.json();
+    return { label, confidence, probabilities, durationS, windows };
+  }
+
+  async *segments(blob, clip, { windowS, hopS }) {
+    const response = await this.#post("/v1/segments", blob, { window_s: windowS, hop_s: hopS });
+    yield* (await response.json()).segments;
+  }
+
+  async stream(sampleRate, { windowS, hopS }, onSegment) {
+    if (this.key) throw new Trouble("Browsers cannot send a key with a stream; use a file.");
+    const address = new URL("/v1/stream", location.href.replace(/^http/, "ws"));
+    address.search = new URLSearchParams({
+      model: this.card.name,
+      encoding: "float32",
+      sample_rate: sampleRate,
+      window_s: windowS,
+      hop_s: hopS,
+    });
+    const socket = new WebSocket(address);
+    let refusal = null;
+    const opened = new Promise((resolve) => (socket.onopen = resolve));
+    const closed = new Promise((resolve) => (socket.onclose = resolve));
+    socket.onmessage = ({ data }) => {
+      const { type, message, ...content } = JSON.parse(data);
+      if (type === "segment") onSegment(content);
+      if (type === "error") refusal = new Trouble(message);
+    };
+    await Promise.race([opened, closed]);
+    if (socket.readyState !== WebSocket.OPEN) throw new Trouble("The service refused the stream; it may be busy.");
+    return {
+      push: async (chunk) => {
+        if (socket.readyState !== WebSocket.OPEN) throw refusal ?? new Trouble("The service ended the stream.");
+        socket.send(chunk);
+      },
+      end: async () => {
+        if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "end" }));
+        await closed;
+        if (refusal) throw refusal;
+      },
+    };
+  }
+
+  async release() {}
+
+  #post(path, blob, query) {
+    const search = new URLSearchParams({ model: this.card.name, ...query });
+    return ask(`${path}?${search}`, this.key, { method: "POST", body: blob });
+  }
+}
+
+/** Return the samples of a file; they are drawn and played here, whoever listens. */
+export const clipOf = async (blob) => decode(await blob.arrayBuffer());
