@@ -247,6 +247,7 @@ def _begin_or_go_on(parts: Parts, plan: dict[str, Any], files: int) -> int:
                 f"({earlier.get(what)}; now {value}); go on with that, or remove the folder to "
                 "start over."
             )
+    parts.new_list.unlink()  # the same as the one that is there
     return int(earlier["block"])
 
 

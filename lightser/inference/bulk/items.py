@@ -211,7 +211,7 @@ def write_list(columns: tuple[str, ...], items: Iterable[Item], path: Path) -> L
         raise BadManifest("The manifest names no files.")
     with open(path, "rb") as raw:
         digest = hashlib.sha256()
-        while chunk := raw.read(2**20):
+        while chunk := raw.read(2**16):
             digest.update(chunk)
     return ListFacts(files, digest.hexdigest(), columns, has_channels, has_stretches)
 
