@@ -35,11 +35,13 @@ class Order:
         calibration: clips to see the range of activations on, samples ``[T]``, each at most a
             window and at least what the system takes; for int8 alone.
         n_samples: the window: the longest clip that is given at once.
+        labels: of the answers, in their order.
     """
 
     precision: str
     frontend: str
     n_samples: int
+    labels: tuple[str, ...] = ()
     calibration: "Sequence[NDArray[np.float32]]" = ()
 
 

@@ -165,6 +165,7 @@ def export_model(
             precision=precision,
             frontend=frontend,
             n_samples=round(card.window_s * card.sample_rate),
+            labels=card.labels,
         ),
         model=model,
         card=card,
