@@ -1,5 +1,7 @@
 """``lightser reproduce``: any row of the papers, or any recipe, under its protocol."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +11,18 @@ from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
+from lightser.errors import BadResults, MissingExtra
+from lightser.whole import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lightser.report.papers import Row
+    from lightser.report.results import Result
+    from lightser.training.crossval import Plan
+    from lightser.training.recipe import Recipe
+
+SUFFIXES = (".html", ".md")
 
 
 @app.command(
@@ -27,43 +38,110 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Where results go, one folder a recipe.")] = Path(
         "results"
     ),
+    honest: Annotated[
+        bool,
+        typer.Option("--honest", help="Also run each row of the papers under an honest protocol."),
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
-    engine: Annotated[str, typer.Option(help="How jobs run.")] = "local",
+    engine: Annotated[
+        str, typer.Option(help="How jobs run: local, serial, stacked or ray.")
+    ] = "local",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     quick: Annotated[
         bool, typer.Option("--quick", help="A few epochs, two folds, one seed: to see it work.")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would be run, and how long it takes.")
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Also write the table at the end: a file that ends in .md or .html."),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")
     ] = False,
 ) -> None:
     """Train and score recipes under their protocols: published beside ours.
 
-    What is there already is not run again, so that a run that was stopped goes on where it was.
+    It first says what it will cost, from a few updates of each kind, timed. What is there already
+    is not run again, so that a run that was stopped goes on where it was. Rows whose corpus is not
+    given are left out, and the table at the end says so.
     """
     try:
-        from lightser.cli.report import print_table
-        from lightser.corpora import load_corpus
-        from lightser.corpora.splits import CONTENT
-        from lightser.corpora.utterances import content_hashes
+        from lightser.report.papers import rows_of, twin_name
         from lightser.report.results import read_result
-        from lightser.training.crossval import adopt, make_plan, missing_jobs, run
-        from lightser.training.recipe import find_recipes, read_recipe, recipe_name
+        from lightser.report.rows import QUICK
+        from lightser.training.crossval import adopt, missing_jobs, run
+        from lightser.training.engines import ENGINES
+        from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
     except ImportError as error:
-        from lightser.errors import MissingExtra
-
         raise MissingExtra("Training", "train") from error
 
     from lightser.cli.watch import Watch
 
+    if table is not None and table.suffix not in SUFFIXES:
+        raise BadResults(f"--table {table} must end in {' or '.join(SUFFIXES)}")
+    ENGINES[engine]  # an unknown name is answered before anything is read
     folders = corpus_folders(corpus)
     recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
-    plans, wanting = [], {}
+    if honest:
+        twins = [twin for name in recipes if (twin := twin_name(name))]
+        recipes |= {name: read_recipe(find_recipe(name)) for name in twins}
+    plans = make_plans(recipes, folders, out, quick=quick, device=device, tensorboard=tensorboard)
+    for name, recipe in recipes.items():
+        if (needed := recipe.corpus.name) not in folders:
+            typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
+    for item in plans:
+        if not plan and (same := adopt(item, out)):
+            typer.echo(f"{item.name}: the same as {same}, taken from there", err=True)
+    say_cost(plans, workers)
+    if quick:
+        typer.echo(QUICK, err=True)
+    if plan:
+        return
+    for item in plans:
+        n_missing = len(missing_jobs(item))
+        with Watch(len(item.jobs), len(item.jobs) - n_missing) as watch:
+            run(
+                item,
+                engine=engine,
+                workers=workers,
+                progress=watch.running,
+                done=lambda job, scores, watch=watch: watch.done(job.name, scores),  # type: ignore[misc]
+            )
+    # What was found for the same rows earlier stands beside it.
+    names = [*recipes, *(twin for name in recipes if (twin := twin_name(name)))]
+    kept = {item.out for item in plans} | {out / name for name in names}
+    with spoken_warnings():
+        results = [read_result(folder) for folder in sorted(kept) if has_results(folder)]
+    rows = rows_of(recipes, results, given=list(folders))
+    print_rows(rows)
+    if quick:
+        typer.echo(QUICK)
+    if table is not None:
+        write_table(table, rows, results, title=" ".join(targets), remark=QUICK if quick else "")
+        typer.echo(table, err=True)
+
+
+def make_plans(
+    recipes: "dict[str, Recipe]",
+    folders: dict[str, Path],
+    out: Path,
+    *,
+    quick: bool,
+    device: str,
+    tensorboard: bool,
+) -> "list[Plan]":
+    """Deal the folds of every recipe whose corpus is there; each corpus is read once."""
+    from lightser.corpora import load_corpus
+    from lightser.corpora.splits import CONTENT
+    from lightser.corpora.utterances import content_hashes
+    from lightser.training.crossval import make_plan
+
+    plans = []
     tables: dict[str, pd.DataFrame] = {}  # many recipes, few corpora
     for name, recipe in recipes.items():
         if recipe.corpus.name not in folders:
-            wanting[name] = recipe.corpus.name
             continue
         if (key := repr(recipe.corpus)) not in tables:
             folder = folders[recipe.corpus.name]
@@ -81,28 +159,71 @@ def reproduce(
                 tensorboard=tensorboard,
             )
         )
-    for name, needed in wanting.items():
-        typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
+    return plans
+
+
+def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
+    """Say how many jobs each recipe has and how long they will take, and how that was measured."""
+    from lightser.training.cost import cost_of, duration
+    from lightser.training.crossval import missing_jobs
+
+    cost = cost_of(plans, told=lambda name: typer.echo(f"timing an update of {name}", err=True))
+    n_jobs = n_missing = 0
     for item in plans:
-        if not plan and (twin := adopt(item, out)):
-            typer.echo(f"{item.name}: the same as {twin}, taken from there", err=True)
         missing = len(missing_jobs(item))
+        takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         typer.echo(
             f"{item.name}: {len(item.jobs)} jobs, {len(item.jobs) - missing} done, "
-            f"{item.recipe.protocol.name}, epoch chosen on {item.select}",
+            f"{item.recipe.protocol.name}, epoch chosen on {item.select}{takes}",
             err=True,
         )
-    if plan:
-        return
-    for item in plans:
-        n_missing = len(missing_jobs(item))
-        with Watch(len(item.jobs), len(item.jobs) - n_missing) as watch:
-            run(
-                item,
-                engine=engine,
-                workers=workers,
-                progress=watch.running,
-                done=lambda job, scores, watch=watch: watch.done(job.name, scores),  # type: ignore[misc]
-            )
-    if plans:
-        print_table([read_result(item.out) for item in plans])
+        n_jobs, n_missing = n_jobs + len(item.jobs), n_missing + missing
+    if n_missing:
+        shared = (
+            f", {duration(cost.total / workers)} for {workers} at a time" if workers > 1 else ""
+        )
+        typer.echo(
+            f"In all {n_jobs} jobs, {n_jobs - n_missing} done; the others take about "
+            f"{duration(cost.total)} of one process{shared} (from {cost.kinds} "
+            f"kind{'s' * (cost.kinds != 1)} of update, up to {cost.updates} of each timed on this "
+            "machine as it is now busy)",
+            err=True,
+        )
+
+
+def has_results(folder: Path) -> bool:
+    return (folder / "scores.json").is_file() and (folder / "predictions.csv").is_file()
+
+
+def print_rows(rows: "Sequence[Row]") -> None:
+    """Print published beside ours, a line for each row."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from lightser.report.rows import HEADERS, NOTE, cells
+
+    # In a pipe nobody sees an edge: nothing is wrapped there.
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    styles = ("", "", "yellow", "green", "")
+    for header, style in zip(HEADERS, styles, strict=True):
+        drawn.add_column(header, style=style, justify="left" if header == HEADERS[0] else "right")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in cells(row)))
+    console.print(drawn)
+    console.print()
+    console.print(Text(NOTE, style="dim"))
+
+
+def write_table(
+    path: Path, rows: "Sequence[Row]", results: "Sequence[Result]", *, title: str, remark: str
+) -> None:
+    """Write the rows as a page, by the name's ending."""
+    from lightser.report.html import to_html
+    from lightser.report.rows import rows_page_to_markdown
+
+    if path.suffix == ".html":
+        write_whole(path, to_html(results, title=title, rows=rows, remark=remark))
+    else:
+        write_whole(path, rows_page_to_markdown(rows, title=title, remark=remark))

@@ -12,7 +12,14 @@ from pathlib import Path
 import lightser
 from lightser.corpora import CORPORA
 from lightser.report import plots
-from lightser.report.papers import LADDER, belongs_to_papers, classics, paper_tables, short_title
+from lightser.report.papers import (
+    LADDER,
+    Row,
+    belongs_to_papers,
+    classics,
+    paper_tables,
+    short_title,
+)
 from lightser.report.results import (
     Result,
     families,
@@ -22,7 +29,7 @@ from lightser.report.results import (
     published,
     selection_gain,
 )
-from lightser.report.rows_html import ladder_section, papers_section
+from lightser.report.rows_html import ladder_section, papers_section, rows_section
 from lightser.report.tables import (
     HEADERS,
     fold_mean_cell,
@@ -83,12 +90,21 @@ def write_page(results: Sequence[Result], path: Path, *, title: str = "Results")
     write_whole(path, to_html(results, title=title))
 
 
-def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
+def to_html(
+    results: Sequence[Result],
+    *,
+    title: str = "Results",
+    rows: Sequence[Row] | None = None,
+    remark: str = "",
+) -> str:
     """Return the whole page; the same results make the same page, to the byte.
 
     Args:
         results: in any order.
         title: its heading.
+        rows: what it begins with; by default the ladder and all tables of the papers, if one of
+            the results belongs there.
+        remark: what must be said of all of it.
     """
     results = ordered(results)
     corpora = list(dict.fromkeys(result.corpus for result in results))
@@ -97,7 +113,11 @@ def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
         for corpus in corpora
     )
     sections = "".join(_section(result) for result in shown_one_by_one(results))
-    papers = _papers(results) if any(map(belongs_to_papers, results)) else ""
+    papers = ""
+    if rows is not None:
+        papers = rows_section(rows, results, _anchors(results))
+    elif any(map(belongs_to_papers, results)):
+        papers = _papers(results)
     terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in TERMS)
     return f"""<!doctype html>
 <html lang="en">
@@ -112,8 +132,9 @@ def to_html(results: Sequence[Result], *, title: str = "Results") -> str:
 <header>
 <p class="kicker">lightser {lightser.__version__}</p>
 <h1>{escape(title)}</h1>
+{f'<p class="lead"><b class="tone lax">{escape(remark)}</b></p>' if remark else ""}
 {_lead(results)}
-{_contents(corpora, bool(papers))}
+{_contents(corpora, papers)}
 </header>
 <main>
 {papers}
@@ -140,7 +161,7 @@ def shown_one_by_one(results: Sequence[Result]) -> list[Result]:
 
 def _papers(results: Sequence[Result]) -> str:
     """Return the ladder and the papers' tables, published beside ours."""
-    anchors = {result.folder: _anchor(result) for result in shown_one_by_one(results)}
+    anchors = _anchors(results)
     found = paper_tables(results)
     rows = {row.name: row for table in found for row in table.rows}
     return ladder_section(results, rows[LADDER_START], anchors) + papers_section(
@@ -148,10 +169,15 @@ def _papers(results: Sequence[Result]) -> str:
     )
 
 
-def _contents(corpora: Sequence[str], has_papers: bool) -> str:
+def _anchors(results: Sequence[Result]) -> dict[Path, str]:
+    """Return where the page shows each result, by its folder."""
+    return {result.folder: _anchor(result) for result in shown_one_by_one(results)}
+
+
+def _contents(corpora: Sequence[str], papers: str) -> str:
     """Return links to the parts of the page."""
     parts = [("ladder", "What protocol is worth"), ("papers", "The papers, row by row")]
-    links = parts * has_papers
+    links = [(at, words) for at, words in parts if f'id="{at}"' in papers]
     links += [(f"c-{corpus}", _short(corpus)) for corpus in corpora]
     links += [("results", "One by one"), ("terms", "How these numbers are made")]
     listed = "".join(f'<li><a href="#{at}">{escape(words)}</a></li>' for at, words in links)

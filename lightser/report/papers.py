@@ -47,6 +47,7 @@ class Row:
         part: the corpus, and which part of it, in words.
         ours: its result; a quick one only where there is no other.
         honest: the result of its twin.
+        absent: why a result is missing, if one is.
         note: what has to be known to read the printed figures.
     """
 
@@ -55,12 +56,18 @@ class Row:
     part: str
     ours: Result | None
     honest: Result | None
+    absent: str
     note: str = ""
 
     @property
     def published(self) -> Published:
         """What the paper prints; no figures where no paper has this row."""
         return self.recipe.published or Published()
+
+    @property
+    def is_ours_alone(self) -> bool:
+        """Whether there is nothing published, and the recipe's own protocol is honest."""
+        return self.recipe.published is None and self.ours is not None and self.ours.is_honest
 
     @property
     def worth_of_protocol(self) -> float | None:
@@ -136,21 +143,47 @@ def _notes(table: str) -> dict[str, str]:
         return {f"{table}/{line['row']}": line["note"] for line in csv.DictReader(lines)}
 
 
-def rows_of(recipes: Mapping[str, Recipe], results: Iterable[Result]) -> list[Row]:
-    """Return a row for each recipe, by name; one and its twin share a row."""
+def rows_of(
+    recipes: Mapping[str, Recipe], results: Iterable[Result], given: Collection[str]
+) -> list[Row]:
+    """Return a row for each recipe, by name; one and its twin share a row.
+
+    Args:
+        recipes: by name.
+        results: of these and of others.
+        given: names of the corpora that are at hand.
+    """
     found = Found(results)
     twins = {twin_name(name) for name in recipes}
-    return [row_of(name, recipe, found) for name, recipe in recipes.items() if name not in twins]
+    return [
+        row_of(name, recipe, found, given=given)
+        for name, recipe in recipes.items()
+        if name not in twins
+    ]
 
 
-def row_of(name: str, recipe: Recipe, found: Found, note: str = "") -> Row:
+def row_of(
+    name: str,
+    recipe: Recipe,
+    found: Found,
+    note: str = "",
+    given: Collection[str] | None = None,
+) -> Row:
     """Return what is known of a recipe and of its twin, if it has one."""
     twin = twin_name(name)
     honest = found.of(read_recipe(_file(twin))) if twin else None
     ours = found.of(recipe)
     if honest is None and ours is not None and ours.is_honest:
         honest = ours
-    return Row(name=name, recipe=recipe, part=_part(recipe), ours=ours, honest=honest, note=note)
+    return Row(
+        name=name,
+        recipe=recipe,
+        part=_part(recipe),
+        ours=ours,
+        honest=honest,
+        absent=absence(recipe, given),
+        note=note,
+    )
 
 
 def ladder(results: Iterable[Result]) -> list[Rung]:

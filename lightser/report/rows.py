@@ -1,6 +1,6 @@
 """Rows of the papers as text: published beside ours, in cells and in Markdown."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from lightser.report.papers import (
     Row,
@@ -12,7 +12,6 @@ from lightser.report.papers import (
 )
 from lightser.report.results import Result, fingerprint, interval
 from lightser.report.tables import escape_markdown, percent, to_markdown
-from lightser.training.recipe import Recipe
 
 HEADERS = ("Row", "Published UA / WA", "As published, ours", "Honest, ours", "Protocol")
 NOTE = (
@@ -25,6 +24,10 @@ LADDER_WORDS = (
     "Light-SERNet on Emo-DB, a tenth of the published length at ten times the rate (the recipes "
     "below `recipes/ladder` say all). The last rung trains on a fifth less, as unseen sentences "
     "must go."
+)
+QUICK = (
+    "Quick run: a few epochs, two folds, one seed. It shows that everything runs, and nothing of "
+    "how good it is."
 )
 RUNGS = ("Protocol", "UA [95 %] / WA", "Step")
 
@@ -44,12 +47,10 @@ def score_words(result: Result) -> str:
     return f"{percent(pooled['ua'])}{between} / {percent(pooled['wa'])}"
 
 
-def result_words(
-    recipe: Recipe, result: Result | None, given: Collection[str] | None = None
-) -> str:
-    """Return the scores of a result and what it lacks, or why there is none."""
+def result_words(result: Result | None, absent: str) -> str:
+    """Return the scores of a result and what it lacks, or ``absent``: why there is none."""
     if result is None:
-        return absence(recipe, given)
+        return absent
     lacks = progress_words(result)
     return score_words(result) + (f" ({lacks})" if lacks else "")
 
@@ -63,20 +64,26 @@ def points(difference: float | None) -> str:
     return "–" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def cells(row: Row, given: Collection[str] | None = None) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
     """Return the texts under :data:`HEADERS`."""
     return (
         f"{row.recipe.title} ({row.part})",
         published_words(row),
-        result_words(row.recipe, row.ours, given),
-        result_words(row.recipe, row.honest, given),
+        "–" if row.is_ours_alone else result_words(row.ours, row.absent),
+        result_words(row.honest, row.absent),
         points(row.worth_of_protocol),
     )
 
 
-def rows_to_markdown(rows: Iterable[Row], given: Collection[str] | None = None) -> str:
+def rows_to_markdown(rows: Iterable[Row]) -> str:
     """Return a Markdown table of rows."""
-    return _markdown(HEADERS, (cells(row, given) for row in rows))
+    return _markdown(HEADERS, map(cells, rows))
+
+
+def rows_page_to_markdown(rows: Iterable[Row], *, title: str, remark: str = "") -> str:
+    """Return a page with a table of rows, and what must be said of all of them."""
+    parts = [f"# {title}", *([f"**{remark}**"] if remark else []), rows_to_markdown(rows), NOTE]
+    return "\n\n".join(parts) + "\n"
 
 
 def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> str:
@@ -99,7 +106,7 @@ def ladder_to_markdown(results: Iterable[Result]) -> str:
     return _markdown(
         RUNGS,
         (
-            (rung.words, result_words(rung.recipe, rung.result), points(rung.step))
+            (rung.words, result_words(rung.result, absence(rung.recipe)), points(rung.step))
             for rung in ladder(results)
         ),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from lightser.report.papers import PaperTable, Row, Rung, classics, ladder, progress_words
+from lightser.report.papers import PaperTable, Row, Rung, absence, classics, ladder, progress_words
 from lightser.report.results import Result, interval
 from lightser.report.rows import (
     HEADERS,
@@ -147,7 +147,7 @@ def _published_rung(row: Row, scale: Scale, anchors: Mapping[Path, str]) -> str:
 def _rung(number: int, rung: Rung, scale: Scale, anchors: Mapping[Path, str]) -> str:
     result = rung.result
     tone = "absent" if result is None else tone_of(result)
-    words, marks = result_words(rung.recipe, result), scale.result(result)
+    words, marks = result_words(result, absence(rung.recipe)), scale.result(result)
     return (
         f'<tr class="{tone}"><th scope="row"><span class="step">{number}</span>'
         f"{_linked(result, rung.words, anchors)}</th>{_track(_drop(rung, scale) + marks)}"
@@ -182,6 +182,19 @@ def papers_section(
 """
 
 
+def rows_section(
+    rows: Sequence[Row], results: Sequence[Result], anchors: Mapping[Path, str]
+) -> str:
+    """Return the section with some rows, published beside ours."""
+    table = PaperTable(name="", title="Published beside ours", rows=tuple(rows))
+    return f"""<section id="papers">
+<p>{escape(NOTE)}</p>
+{KEY}
+{_paper_table(table, classics(results), anchors)}
+</section>
+"""
+
+
 def _paper_table(table: PaperTable, best: dict[str, Result], anchors: Mapping[Path, str]) -> str:
     by_part: dict[str, list[Row]] = {}
     for row in table.rows:
@@ -192,7 +205,7 @@ def _paper_table(table: PaperTable, best: dict[str, Result], anchors: Mapping[Pa
         if any(row.ours or row.honest for row in rows):
             parts.append(f"<h4>{escape(part)}</h4>{drawn}")
         else:
-            why = result_words(rows[0].recipe, None)
+            why = rows[0].absent
             count = f"{len(rows)} row{'s' * (len(rows) != 1)}"
             summary = f"<summary>{escape(part)}: {count}, {escape(why)}</summary>"
             parts.append(f"<details>{summary}{drawn}</details>")
@@ -222,7 +235,7 @@ def _row(row: Row, scale: Scale, line: Sequence[float], anchors: Mapping[Path, s
     note = f'<span class="note">{escape(row.note)}</span>' if row.note else ""
     cells = (
         published_words(row),
-        _state(row, row.ours),
+        "–" if row.is_ours_alone else _state(row, row.ours),
         _state(row, row.honest),
         points(row.worth_of_protocol),
     )
@@ -241,7 +254,7 @@ def _row(row: Row, scale: Scale, line: Sequence[float], anchors: Mapping[Path, s
 def _state(row: Row, result: Result | None) -> str:
     """Return the scores in the tone of their protocol and what they lack, or why there are none."""
     if result is None:
-        return f'<span class="absence">{escape(result_words(row.recipe, None))}</span>'
+        return f'<span class="absence">{escape(row.absent)}</span>'
     lacks = progress_words(result)
     badge = f' <span class="badge">{escape(lacks)}</span>' if lacks else ""
     return f"{_unbroken(_scores(result))}{badge}"

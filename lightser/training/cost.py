@@ -1,0 +1,159 @@
+"""What jobs will cost, from a few real updates: to be said before anything is run."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lightser.corpora.splits import Fold
+from lightser.training.batches import draw_batch
+from lightser.training.crossval import Plan, missing_jobs
+from lightser.training.jobs import Job, as_examples, make_loss, prepare
+from lightser.training.loop import batch_loss, make_optimizer, predict, window_frames
+
+CLIPS = 96  # of which batches are drawn
+UPDATES = 3  # timed, after one to warm up
+PATIENCE_S = 20.0  # updates that take longer than this are not repeated
+# What an update does not get slower by.
+OTHER_KEYS = ("title", "system", "protocol", "seeds", "published")
+OTHER_OPTIM = ("learning_rate", "epochs", "updates", "schedule", "evaluate_every", "evaluate_from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one process on this machine.
+
+    Attributes:
+        features: of one clip: reading it and computing its features, or finding them kept.
+        update: of one update.
+        evaluation: of one clip.
+        examples: examples of training in a clip; more than one where networks hear segments.
+        updates: how many were timed.
+    """
+
+    features: float
+    update: float
+    evaluation: float
+    examples: float
+    updates: int
+
+
+def shape_of(plan: Plan) -> str:
+    """Return what makes an update of a plan's jobs take the time it takes."""
+    facts = {k: v for k, v in plan.recipe.to_dict().items() if k not in OTHER_KEYS}
+    facts["optim"] = {k: v for k, v in facts["optim"].items() if k not in OTHER_OPTIM}
+    return repr((facts, plan.jobs[0].device))
+
+
+def time_updates(job: Job) -> Timing:
+    """Take a few updates of a job on some of its clips, as it would, and leave nothing behind."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(np.array(job.fold.train))[:CLIPS]
+    part = Fold(job.fold.name, train=tuple(map(str, chosen)), valid=(), test=())
+    job = Job(**{**vars(job), "fold": part})
+    start = time.perf_counter()
+    system, clips, _ = prepare(job)
+    features = (time.perf_counter() - start) / len(clips)
+    train, optim = as_examples(clips, system), job.recipe.optim
+    system.to(job.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss, optimizer = make_loss(job, train), make_optimizer(system, optim)
+    n_frames = window_frames(system, job.recipe)
+
+    def update() -> None:
+        order = rng.integers(0, len(train), optim.batch_size)
+        batch = draw_batch(train, order, job.recipe.augment, n_frames, rng)
+        value = batch_loss(system.train(), loss, batch, optim, job.device)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        value.item()  # a GPU has done it when it tells
+
+    seconds = [_seconds(update)]
+    while len(seconds) <= UPDATES and sum(seconds) < PATIENCE_S:
+        seconds.append(_seconds(update))
+    evaluation = _seconds(lambda: predict(system, clips, job.device)) / len(clips)
+    torch.set_num_threads(threads)
+    return Timing(
+        features=features,
+        update=float(np.median(seconds[1:] or seconds)),
+        evaluation=evaluation,
+        examples=len(train) / len(clips),
+        updates=len(seconds[1:] or seconds),
+    )
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def minutes_of(job: Job, timing: Timing) -> float:
+    """Return the minutes of a job, by the timing of its kind."""
+    optim, fold = job.recipe.optim, job.fold
+    n_examples = round(len(fold.train) * timing.examples)
+    per_epoch = max(1, n_examples // min(optim.batch_size, n_examples))
+    updates = optim.updates if optim.updates is not None else (optim.epochs or 0) * per_epoch
+    evaluations = updates // (optim.evaluate_every or per_epoch) + 1
+    watched = len(fold.valid) + (len(fold.test) if job.select == "test_wa" else 0)
+    seconds = updates * timing.update + (evaluations * watched + len(fold.test)) * timing.evaluation
+    return seconds / 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What plans will take.
+
+    Attributes:
+        minutes: by the name of the plan, of one process.
+        kinds: how many kinds of updates there are.
+        updates: how many of each were timed, at most.
+    """
+
+    minutes: dict[str, float]
+    kinds: int
+    updates: int
+
+    @property
+    def total(self) -> float:
+        """Minutes of one process in all."""
+        return sum(self.minutes.values())
+
+
+def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: None) -> Cost:
+    """Time each kind of update once, and return what the missing jobs of all plans will take.
+
+    Args:
+        plans: what is to be run.
+        told: is told the name of a plan before its update is timed.
+    """
+    timings: dict[str, Timing] = {}
+    minutes: dict[str, float] = {}
+    for plan in plans:
+        missing = missing_jobs(plan)
+        minutes[plan.name] = 0.0
+        if not missing:
+            continue
+        if (kind := shape_of(plan)) not in timings:
+            told(plan.name)
+            timings[kind] = time_updates(missing[0])
+            minutes[plan.name] = len(plan.table) * timings[kind].features / 60  # once
+        minutes[plan.name] += sum(minutes_of(job, timings[kind]) for job in missing)
+    updates = max((timing.updates for timing in timings.values()), default=0)
+    return Cost(minutes=minutes, kinds=len(timings), updates=updates)
+
+
+def duration(minutes: float) -> str:
+    """Return minutes as people say them.
+
+    >>> duration(0.4), duration(12.3), duration(150), duration(3000)
+    ('1 min', '12 min', '2 h 30 min', '50 h')
+    """
+    whole = max(1, round(minutes))
+    if whole < 60:
+        return f"{whole} min"
+    return f"{whole // 60} h {whole % 60} min" if whole < 600 else f"{round(whole / 60)} h"
