@@ -34,6 +34,9 @@ from websockets.sync.client import ClientConnection, connect
 from lightser import Recognizer, Stream
 from lightser.cli.serve import read_keys
 from lightser.errors import LightserError
+from lightser.inference.listening import Listening, Manner
+from lightser.inference.smoothing import Smoothing
+from lightser.inference.vad import SpeechGate
 from lightser.service.app import make_app
 from lightser.service.decoder import Decoders
 from lightser.service.limits import Limits, Refusal
@@ -157,6 +160,15 @@ def sound(
     return file.getvalue()
 
 
+def with_a_pause() -> bytes:
+    """Return a clip, three seconds of silence, and the clip again."""
+    samples, rate = soundfile.read(SADNESS, dtype="float32")
+    file = io.BytesIO()
+    talk = np.concatenate([samples, np.zeros(3 * rate, np.float32), samples])
+    soundfile.write(file, talk, rate, format="WAV")
+    return file.getvalue()
+
+
 def code_of(response: httpx.Response) -> str:
     error = response.json()["error"]
     assert set(error) == {"code", "message"}
@@ -206,6 +218,19 @@ def test_segments_are_those_of_the_recognizer(
     expected = recognizer.segments(io.BytesIO(body), window_s=window_s, hop_s=hop_s)
     assert answer["segments"] == [asdict(segment) for segment in expected]
     assert answer["duration_s"] == recognizer.predict(io.BytesIO(body)).duration_s
+
+
+def test_segments_are_smoothed_and_gated_where_that_is_asked_for(
+    client: httpx.Client, recognizer: Recognizer
+) -> None:
+    body = with_a_pause()
+    query = "window_s=1&hop_s=0.5&smooth_s=2&vad=true"
+    answer = client.post(f"/v1/segments?{query}", content=body).json()
+    manner = Manner(window_s=1, hop_s=0.5, smoothing=Smoothing(time_s=2), gate=SpeechGate())
+    expected = [said for _, said in Listening(recognizer, manner).segments(io.BytesIO(body))]
+    assert answer["segments"] == [asdict(segment) for segment in expected]
+    assert {"silence"} < {segment["label"] for segment in answer["segments"]}
+    assert (answer["smooth_s"], answer["vad"]) == (2.0, True)
 
 
 def test_channels_that_cancel_come_with_a_warning(client: httpx.Client) -> None:
@@ -330,7 +355,7 @@ def test_examples_of_the_description_have_the_shape_of_answers(client: httpx.Cli
     body = SADNESS.read_bytes()
     real = {
         "Prediction": client.post("/v1/predict", content=body),
-        "Segments": client.post("/v1/segments", content=body),
+        "Segments": client.post("/v1/segments?smooth_s=0.5&vad=true", content=body),
         "Error": client.post("/v1/predict", content=b""),
     }
     assert real.keys() == EXAMPLES.keys()
@@ -485,6 +510,9 @@ def test_the_description_can_be_printed() -> None:
         ("window_s=50&hop_s=0.1", 400, "0.5 or more"),
         ("window_s=1&hop_s=2", 400, "hop of 2"),
         ("hop_s=-1", 400, "hop of -1"),
+        ("smooth_s=-1", 400, "Smoothing over -1.0 s; give 0 or more"),
+        ("smooth_s=inf", 400, "must be a number"),
+        ("vad=perhaps", 400, "vad must be true or false, got 'perhaps'"),
     ],
 )
 def test_wrong_parameters_are_refused(
@@ -879,6 +907,24 @@ def test_a_stream_gives_the_segments_of_the_recording(
     assert last == {"type": "end", "duration_s": len(samples) / rate}
 
 
+def test_a_stream_is_smoothed_and_gated_where_that_is_asked_for(
+    server: Server, recognizer: Recognizer
+) -> None:
+    samples, rate = soundfile.read(io.BytesIO(with_a_pause()), dtype="int16")
+    query = f"sample_rate={rate}&window_s=1&hop_s=0.5&smooth_s=2&vad=true"
+    with talking(server, query) as talk:
+        talk.send(samples.tobytes())
+        talk.send(json.dumps({"type": "end"}))
+        first, *found, _ = until_the_end(talk)
+    stream = Stream(
+        recognizer, window_s=1, hop_s=0.5, smoothing=Smoothing(time_s=2), gate=SpeechGate()
+    )
+    expected = [*stream.push(samples), *stream.flush()]
+    assert found == [{"type": "segment", **asdict(segment)} for segment in expected]
+    assert {"silence"} < {segment["label"] for segment in found}
+    assert (first["smooth_s"], first["vad"]) == (2.0, True)
+
+
 def test_a_segment_comes_while_the_audio_still_does(server: Server) -> None:
     samples, rate = soundfile.read(SADNESS, dtype="int16")
     with talking(server, f"window_s=1&hop_s=1&sample_rate={rate}") as talk:
@@ -896,6 +942,8 @@ def test_a_segment_comes_while_the_audio_still_does(server: Server) -> None:
         ("sample_rate=1e99", (400, "bad_request")),
         ("channels=9", (400, "bad_request")),
         ("hop_s=0.0001", (400, "bad_request")),
+        ("smooth_s=-1", (400, "bad_request")),
+        ("vad=1", (400, "bad_request")),
         ("model=nobody", (404, "unknown_model")),
     ],
 )

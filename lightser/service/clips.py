@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse, Response
 from lightser.errors import LightserError
 from lightser.inference.recognizer import Recognizer
 from lightser.inference.segments import Segment
+from lightser.inference.smoothing import Smoothing
 from lightser.inference.stream import Stream
+from lightser.inference.vad import SpeechGate
 from lightser.service.bodies import read_body
 from lightser.service.decoder import Clip
 from lightser.service.desk import Desk
@@ -35,15 +37,14 @@ async def segments(request: Request) -> Response:
     """Answer with the emotion of each stretch of a clip."""
     desk: Desk = request.app.state.desk
     name, recognizer = desk.model(request.query_params.get("model"))
-    window_s, hop_s = windows(request.query_params, recognizer)
+    cutting = Cutting.of(request.query_params, recognizer)
     with desk.requests.take():
         clip = await _hear_body(request, desk, recognizer)
-        found = await desk.listen(cut, recognizer, clip, window_s, hop_s, desk.limits)
+        found = await desk.listen(cut, recognizer, clip, cutting, desk.limits)
     desk.heard(name, [segment.label for segment in found])
     answer: dict[str, Any] = {
         "model": name,
-        "window_s": window_s,
-        "hop_s": hop_s,
+        **asdict(cutting),
         "duration_s": len(clip.samples) / recognizer.card.sample_rate,
         "segments": [asdict(segment) for segment in found],
         "warnings": clip.warnings,
@@ -61,16 +62,63 @@ async def _hear_body(request: Request, desk: Desk, recognizer: Recognizer) -> Cl
     return clip
 
 
-def cut(
-    recognizer: Recognizer, clip: Clip, window_s: float, hop_s: float, limits: Limits
-) -> list[Segment]:
-    """Return the segments of a clip, as :meth:`Recognizer.segments` does.
+@dataclass(frozen=True)
+class Cutting:
+    """How a query wants audio to be cut.
+
+    Attributes:
+        window_s: seconds of a segment.
+        hop_s: seconds from one segment's start to the next.
+        smooth_s: seconds over which labels are smoothed; 0 is not at all.
+        vad: whether stretches in which nobody speaks are silence.
+    """
+
+    window_s: float
+    hop_s: float
+    smooth_s: float
+    vad: bool
+
+    @classmethod
+    def of(cls, query: QueryParams, recognizer: Recognizer) -> "Cutting":
+        """Return what a query says, or the defaults.
+
+        Raises:
+            Refusal: 400, it does not fit, or cannot be understood.
+        """
+        window_s = number(query, "window_s", recognizer.card.window_s)
+        hop_s = number(query, "hop_s", window_s / 2)
+        smooth_s = number(query, "smooth_s", 0.0)
+        vad = query.get("vad", "false")
+        if vad not in ("true", "false"):
+            raise bad_request(f"vad must be true or false, got {vad[:50]!r}.")
+        cutting = cls(window_s, hop_s, smooth_s, vad == "true")
+        try:
+            cutting.stream(recognizer)
+        except LightserError as error:
+            raise bad_request(str(error)) from None
+        check_windows(window_s, hop_s)
+        return cutting
+
+    def stream(self, recognizer: Recognizer, sample_rate: int | None = None) -> Stream:
+        """Return what cuts audio so."""
+        return Stream(
+            recognizer,
+            window_s=self.window_s,
+            hop_s=self.hop_s,
+            sample_rate=sample_rate,
+            smoothing=Smoothing(time_s=self.smooth_s) if self.smooth_s else None,
+            gate=SpeechGate() if self.vad else None,
+        )
+
+
+def cut(recognizer: Recognizer, clip: Clip, cutting: Cutting, limits: Limits) -> list[Segment]:
+    """Return the segments of a clip.
 
     Raises:
         Refusal: 422, they take longer than the limit.
     """
     rate = recognizer.card.sample_rate
-    stream = Stream(recognizer, window_s=window_s, hop_s=hop_s)
+    stream = cutting.stream(recognizer)
     found: list[Segment] = []
     latest = time.monotonic() + limits.time_s
     for start in range(0, len(clip.samples), rate):  # by the second, to look at the clock
@@ -79,22 +127,6 @@ def cut(
             message = f"The segments take longer than {limits.time_s:g} s; give a longer hop_s."
             raise Refusal(422, "too_costly", message)
     return found + stream.flush()
-
-
-def windows(query: QueryParams, recognizer: Recognizer) -> tuple[float, float]:
-    """Return the window and hop, in seconds, that a query asks for.
-
-    Raises:
-        Refusal: 400, they are not numbers, or do not fit.
-    """
-    window_s = number(query, "window_s", recognizer.card.window_s)
-    hop_s = number(query, "hop_s", window_s / 2)
-    try:
-        Stream(recognizer, window_s=window_s, hop_s=hop_s)
-    except LightserError as error:
-        raise bad_request(str(error)) from None
-    check_windows(window_s, hop_s)
-    return window_s, hop_s
 
 
 def number(query: QueryParams, name: str, default: float) -> float:

@@ -21,6 +21,8 @@ EXAMPLES: dict[str, Any] = {
         "model": "default",
         "window_s": 3.0,
         "hop_s": 1.5,
+        "smooth_s": 0.5,
+        "vad": True,
         "duration_s": 4.2,
         "segments": [
             {
@@ -29,7 +31,14 @@ EXAMPLES: dict[str, Any] = {
                 "label": "anger",
                 "confidence": 0.91,
                 "probabilities": _PROBABILITIES,
-            }
+            },
+            {
+                "start": 1.2,
+                "end": 4.2,
+                "label": "silence",
+                "confidence": 0.55,
+                "probabilities": {},
+            },
         ],
         "warnings": [],
     },
@@ -53,7 +62,7 @@ REFUSALS = {
 _STREAM = """A WebSocket. Send samples as binary messages of any size up to 1 MiB, then the text
 `{"type": "end"}`. Text messages come back: `ready` once, `segment` for each window, then `end`;
 or `error` before a close with 1008. Parameters of the address: `encoding` (pcm16, float32; little
-endian), `sample_rate`, `channels` (interleaved), `window_s`, `hop_s`, `model`."""
+endian), `sample_rate`, `channels` (interleaved), `model`, and those of /v1/segments."""
 
 
 def describe(limits: Limits) -> dict[str, Any]:
@@ -75,6 +84,19 @@ def describe(limits: Limits) -> dict[str, Any]:
         "Seconds from one segment to the next; by default half a window.",
         1.0,
     )
+    smooth = _parameter(
+        "smooth_s",
+        {"type": "number", "minimum": 0},
+        "Seconds over which labels are smoothed; by default 0, which is not at all.",
+        0.5,
+    )
+    vad = _parameter(
+        "vad",
+        {"type": "boolean"},
+        "Whether a stretch in which nobody speaks is `silence`, with no probabilities.",
+        True,
+    )
+    cutting = [window, hop, smooth, vad, model]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -95,7 +117,7 @@ def describe(limits: Limits) -> dict[str, Any]:
                     "segments",
                     "The emotion of each stretch of a clip.",
                     upload,
-                    [window, hop, model],
+                    cutting,
                     "Segments",
                 )
             },
@@ -104,7 +126,7 @@ def describe(limits: Limits) -> dict[str, Any]:
                     "operationId": "stream",
                     "summary": "The emotion of live audio.",
                     "description": _STREAM,
-                    "parameters": [window, hop, model],
+                    "parameters": cutting,
                     "responses": {"101": {"description": "A WebSocket is open."}},
                 }
             },
@@ -192,5 +214,5 @@ def _schema(example: Any, key: str = "") -> dict[str, Any]:
     if isinstance(example, list):
         items = _schema(example[0]) if example else {"type": "string"}
         return {"type": "array", "items": items}
-    kinds = {str: "string", int: "integer", float: "number"}
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number"}
     return {"type": kinds[type(example)]}

@@ -15,8 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from lightser.audio.files import MAX_RATE, MIN_RATE
 from lightser.errors import LightserError
 from lightser.inference.segments import Segment
-from lightser.inference.stream import Stream
-from lightser.service.clips import number, windows
+from lightser.service.clips import Cutting, number
 from lightser.service.desk import Desk
 from lightser.service.entrance import deny
 from lightser.service.limits import Refusal, bad_request
@@ -53,7 +52,7 @@ class Talk:
         self.socket, self.desk = socket, desk
         query = socket.query_params
         self.name, recognizer = desk.model(query.get("model"))
-        self.window_s, self.hop_s = windows(query, recognizer)
+        self.cutting = Cutting.of(query, recognizer)
         self.encoding = query.get("encoding", "pcm16")
         if self.encoding not in ENCODINGS:
             known = " or ".join(ENCODINGS)
@@ -63,9 +62,7 @@ class Talk:
         self.channels = whole(query, "channels", 1, 1, MOST_CHANNELS)
         self.labels = recognizer.labels
         self._samples = 0  # of each channel, that were heard
-        self._stream = Stream(
-            recognizer, window_s=self.window_s, hop_s=self.hop_s, sample_rate=self.sample_rate
-        )
+        self._stream = self.cutting.stream(recognizer, self.sample_rate)
 
     async def run(self) -> None:
         """Say what was agreed on, then answer messages, one by one."""
@@ -73,8 +70,7 @@ class Talk:
             "ready",
             model=self.name,
             labels=self.labels,
-            window_s=self.window_s,
-            hop_s=self.hop_s,
+            **asdict(self.cutting),
             sample_rate=self.sample_rate,
             channels=self.channels,
             encoding=self.encoding,
