@@ -34,7 +34,7 @@ def export(
         typer.Option(
             metavar="CORPUS=DIR",
             help="Recordings that the model was trained on: int8 is calibrated on a hundred of "
-            "them, and answers are compared on another hundred.",
+            "them, and answers are compared on two hundred others.",
         ),
     ] = None,
     overwrite: Annotated[

@@ -39,7 +39,7 @@ from lightser.export.manifest import MANIFEST, Manifest, Parity
 from lightser.training.system import System
 
 CALIBRATION_CLIPS = 100
-PARITY_CLIPS = 100
+PARITY_CLIPS = 200
 # Largest difference of a probability from PyTorch; above, the file is not given to anybody. For
 # int8, whose single answers may move, it is the share of clips that must keep their label.
 CLOSE = {"float32": 1e-4, "float16": 0.05}
@@ -76,7 +76,7 @@ class ClipSet:
     seed: int = 0
 
     def draw(self) -> tuple[list[Clip], list[Clip]]:
-        """Return clips to calibrate on and others to compare on, at most a hundred each.
+        """Return at most 100 clips to calibrate on, and at most 200 others to compare on.
 
         A small set is halved.
         """
