@@ -29,7 +29,7 @@ export class Bars {
     const best = Math.max(...Object.values(probabilities));
     for (const [label, { row, fill, share }] of this.#rows) {
       const value = probabilities[label] ?? 0;
-      fill.style.transform = `scaleX(${value})`;
+      fill.style.transform = `scaleX(${value < 0.005 ? 0 : value})`;
       share.textContent = label in probabilities ? percent(value) : "";
       row.classList.toggle("best", value === best);
     }

@@ -81,6 +81,7 @@ async function openModel(chosen, kind) {
 function sayWhoListens(reason) {
   const here = engine.kind === "browser";
   document.body.dataset.engine = engine.kind;
+  element("promise").textContent = here ? ", audio stays here" : "";
   element("engine-text").textContent = here ? "Runs in this browser" : `Runs on ${location.host}`;
   element("privacy").textContent = here
     ? "Your audio stays in this browser: it is decoded, listened to and forgotten here."
@@ -117,7 +118,7 @@ function offerChoices(models) {
       label.append(radio, words);
       group.append(label);
     }
-    box.append(group);
+    box.append("Listens:", group);
   }
 }
 
@@ -267,7 +268,8 @@ function present(name, { rate, hopS, live }) {
   element("another").hidden = element("again").hidden = live;
   element("play").disabled = true;
   element("bars-title").textContent = live ? "Now" : "The whole clip";
-  for (const id of ["heard", "then", "moment", "clock"]) element(id).textContent = "";
+  document.body.classList.add("shows");
+  for (const id of ["heard", "then", "say", "moment", "clock"]) element(id).textContent = "";
   bars.show({});
   document.querySelector(".more").hidden = true;
   (live ? element("stop") : timelineBox).focus({ preventScroll: true });
@@ -297,6 +299,10 @@ function finish() {
 }
 
 function sayHeard({ label, confidence, probabilities }, how = "") {
+  // Twice a second would be too much for those who are read to: they hear of changes.
+  if (how || !element("say").textContent.startsWith(label)) {
+    element("say").textContent = `${label} ${percent(confidence)}${how ? `, ${how}` : ""}`;
+  }
   const dot = document.createElement("i");
   dot.style.background = colours[label];
   const word = document.createElement("b");
@@ -305,7 +311,7 @@ function sayHeard({ label, confidence, probabilities }, how = "") {
   share.textContent = percent(confidence);
   element("heard").replaceChildren(dot, word, share);
   const others = runnersUp(probabilities, label);
-  const unsure = confidence < 0.5 ? "not sure" : "";
+  const unsure = confidence < 0.5 && !how ? "not sure" : "";
   element("then").textContent = [how, unsure, others && `then ${others}`].filter(Boolean).join(" · ");
 }
 

@@ -204,6 +204,7 @@ export class Timeline {
       pen.beginPath();
       points.forEach(({ at }, i) => pen.lineTo(at, top + height * (1 - above[i])));
       points.toReversed().forEach(({ at }, i) => pen.lineTo(at, top + height * (1 - below.at(-1 - i))));
+      pen.globalAlpha = 0.82;
       pen.fillStyle = this.#colours[label];
       pen.fill();
       below = above;
