@@ -23,6 +23,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from lightser.errors import BadModel
+from lightser.export.micro.plan import plan
 
 Operation = schema.BuiltinOperator
 NAMES = {value: name for name, value in vars(Operation).items() if isinstance(value, int)}
@@ -45,6 +46,7 @@ def in_stripes(content: bytes, rows: Mapping[int, int]) -> bytes:
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
     _Striper(model, rows).rewrite()
+    plan(model)
     return _pack(model)
 
 
