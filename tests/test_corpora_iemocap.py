@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lightser.audio.files import read_audio
+from lightser.cli import main
 from lightser.corpora import load_corpus
 from lightser.corpora.iemocap import (
     COUNTS,
@@ -318,6 +319,29 @@ def reports(root, **options):
         return load(root, **options)
     except BadCorpus as error:
         return None, [str(error)]
+
+
+def test_corpus_check_names_every_line_that_is_missing(tmp_path, capsys, monkeypatch):
+    root = tmp_path / "IEMOCAP_full_release"
+    iemocap_tree.write_tree(root, rng=np.random.default_rng(1), sessions=1, turns=6)
+    lines = list(evaluation_lines(root))
+    vote = next(item for item in lines if item[2].startswith("C-E"))
+    turn = next(item for item in lines if item[2].startswith("[") and item[0] != vote[0])
+    for path, number, _ in (vote, turn):
+        rewritten(path, number, None)
+
+    monkeypatch.setattr("sys.argv", ["lightser", "corpus", "check", "iemocap", str(root)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr()
+    found = [str(problem) for problem in problems(root)]
+    assert all(f"\n  {line}\n" in told.out for line in found)
+    for path, _, _ in (vote, turn):
+        assert any(re.search(rf"{path.name}, line \d+", line) for line in found)
+    assert f"annotations: {len(found)}\n" in told.out
+    lost = sum(problem.loses for problem in problems(root))
+    assert lost >= 1 and f"{lost} lost by the annotations" in told.err
+    assert end.value.code == 2 and told.err.count("\n") == 1
 
 
 def test_any_line_that_is_missing_is_reported_with_its_file(small_tree):

@@ -144,6 +144,7 @@ def report(found: "Check") -> None:
         ("duplicated", [" = ".join(group) for group in found.duplicated]),
         ("published twice", [" = ".join(group) for group in found.published_duplicates]),
         ("unreadable", list(found.unreadable.values())),
+        *([("annotations", list(map(str, found.problems)))] if found.corpus.problems else []),
     ]:
         print(f"{what}: {len(names) or 'none'}")
         for one in names:

@@ -5,7 +5,7 @@ utterance table of :mod:`lightser.corpora.utterances`. Needs NumPy and pandas.
 """
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,25 @@ class Download:
     folder: str = ""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something in a copy that is not as it should be.
+
+    Attributes:
+        where: file, and line where there is one.
+        what: is wrong.
+        loses: whether an utterance, or its label, is lost by it. What loses nothing may still
+            change what is known of an utterance, such as its votes.
+    """
+
+    where: str
+    what: str
+    loses: bool
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
     """The facts of a corpus, and how to read its folder.
@@ -56,6 +75,9 @@ class Corpus:
             corpus has no fixed utterances.
         expected: ``expected(root)`` returns the utterances of a whole copy; None likewise.
         duplicates: groups of utterances that the publisher's own copy holds twice.
+        problems: ``problems(root)`` returns what else can be wrong in a copy, line by line, where
+            annotations are apart from the audio; ``load`` then takes ``strict=False``, which leaves
+            out what is lost by it instead of raising.
         downloads: where the publisher allows downloading.
     """
 
@@ -72,6 +94,7 @@ class Corpus:
     files: Callable[[Path], dict[str, Path]] | None = None
     expected: Callable[[Path], Collection[str]] | None = None
     duplicates: tuple[tuple[str, ...], ...] = ()
+    problems: Callable[[Path], Sequence[Problem]] | None = None
     downloads: tuple[Download, ...] = ()
 
 

@@ -1,6 +1,7 @@
 """Is this copy of a corpus whole? What is missing, surplus, there twice, or cannot be read."""
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from lightser.audio.files import audio_info
-from lightser.corpora import CORPORA, Corpus, missing_and_surplus
+from lightser.corpora import CORPORA, Corpus, Problem, missing_and_surplus
 from lightser.corpora.utterances import content_hash, duplicates
-from lightser.errors import BadAudio
+from lightser.errors import BadAudio, LightserWarning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Check:
         duplicated: groups of utterances with the same samples, beyond the published ones.
         published_duplicates: the groups that the publisher's own copy holds.
         unreadable: utterance to what is wrong with its audio.
+        problems: what is wrong in its annotations, what loses an utterance first.
         sample_rates: hertz, of all that could be read.
         duration_s: of all that could be read.
     """
@@ -43,6 +45,7 @@ class Check:
     duplicated: list[list[str]]
     published_duplicates: list[list[str]]
     unreadable: dict[str, str]
+    problems: list[Problem]
     sample_rates: list[int]
     duration_s: float
 
@@ -71,6 +74,7 @@ class Check:
                 (len(self.missing), "missing"),
                 (len(self.unreadable), "unreadable"),
                 (sum(len(group) - 1 for group in self.duplicated), "duplicated"),
+                (sum(problem.loses for problem in self.problems), "lost by the annotations"),
             ]
             if count
         ]
@@ -102,7 +106,14 @@ def check_corpus(
         BadCorpus: ``root`` is not a copy of it.
     """
     corpus, root = CORPORA[name], Path(root)
-    table = corpus.load(root, **(options or {}))
+    problems: list[Problem] = []
+    if corpus.problems is None:
+        table = corpus.load(root, **(options or {}))
+    else:
+        problems += corpus.problems(root)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LightserWarning)  # of the same problems
+            table = corpus.load(root, **{"strict": False, **(options or {})})
     missing, surplus = missing_and_surplus(corpus, root)
 
     hashes: list[str | None] = []
@@ -132,6 +143,7 @@ def check_corpus(
         duplicated=[group for group in groups if frozenset(group) not in published],
         published_duplicates=[group for group in groups if frozenset(group) in published],
         unreadable=unreadable,
+        problems=problems,
         sample_rates=sorted(rates),
         duration_s=sum(durations),
     )

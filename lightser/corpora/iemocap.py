@@ -34,7 +34,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lightser.corpora import CORPORA, Corpus
+from lightser.corpora import CORPORA, Corpus, Problem
 from lightser.corpora.utterances import find_audio, make_table
 from lightser.errors import BadCorpus, LightserWarning, UnknownName
 
@@ -77,25 +77,6 @@ VOTES = re.compile(r"C-(?P<who>[EFM]\d*):(?P<categories>[^(]*)\(.*\)")
 RATING = re.compile(r"A-(?P<who>[EFM]\d*):\s*val\b[^;]*;\s*act\b[^;]*;\s*dom\b[^;]*;\s*\(.*\)")
 AUDIO = "Session[1-5]/sentences/wav/*/*"
 WORDS = re.compile(r"(Ses0\w+)\s+\[[^\]]*\]:\s*(.*)")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something in a copy that is not as it should be.
-
-    Attributes:
-        where: file, and line where there is one.
-        what: is wrong.
-        loses: whether a turn, or its label, is lost by it. What loses nothing may still change
-            the votes of a turn.
-    """
-
-    where: str
-    what: str
-    loses: bool
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -506,4 +487,5 @@ CORPORA["iemocap"] = Corpus(
     load=load,
     utterances=5531,
     counts={"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084},
+    problems=problems,
 )
