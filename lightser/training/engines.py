@@ -42,7 +42,7 @@ def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job
         try:
             while waiting:
                 done, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                progress({job.name: state for job in waiting.values() if (state := _state(job))})
+                progress({job.name: state for job in waiting.values() if (state := state_of(job))})
                 for future in done:
                     job = waiting.pop(future)
                     future.result()  # a job that failed raises here
@@ -58,7 +58,8 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
 
 
-def _state(job: Job) -> dict[str, Any] | None:
+def state_of(job: Job) -> dict[str, Any] | None:
+    """Return how far a job is, as it has written itself; None before its first evaluation."""
     path: Path = job.folder / "progress.json"
     try:
         state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -71,9 +72,17 @@ def serial(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Jo
     """Run jobs one after another in this process, to debug them or to check the others."""
     for job in jobs:
         run_job(job)
-        progress({job.name: _state(job) or {}})
+        progress({job.name: state_of(job) or {}})
         yield job
+
+
+def ray(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
+    """Run jobs on a Ray cluster; see :mod:`lightser.training.ray_engine`."""
+    from lightser.training.ray_engine import over_ray
+
+    return over_ray(jobs, workers, progress)
 
 
 ENGINES["local"] = local
 ENGINES["serial"] = serial
+ENGINES["ray"] = ray

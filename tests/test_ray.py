@@ -1,0 +1,128 @@
+"""Ray: archives and trainings over a cluster of several machines, one of which is lost."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from model_folder import ANGER, HAPPINESS, SADNESS, write_model
+from tiny_corpus import tiny_corpus
+
+ray = pytest.importorskip("ray", reason="needs the extra ray")
+
+from lightser.errors import LightserError  # noqa: E402
+from lightser.inference.bulk import predict_archive  # noqa: E402
+from lightser.training.crossval import make_plan, run  # noqa: E402
+from lightser.training.recipe import Choice, Optim, ProtocolChoice, Recipe  # noqa: E402
+
+CLIPS = (ANGER, SADNESS, HAPPINESS)
+
+
+class Machines:
+    """A cluster on this machine: a head that does no work, and nodes of one core each."""
+
+    def __init__(self) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        from ray.cluster_utils import Cluster
+
+        self.store = {"object_store_memory": 80 * 2**20}
+        head = {"num_cpus": 0, "include_dashboard": False, **self.store}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.cluster.add_node(num_cpus=1, **self.store) for _ in range(2)]
+        self.cluster.wait_for_nodes()
+
+    def lose_one(self) -> None:
+        """Kill a node with all that runs on it, and let another one join later."""
+        self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
+        self.nodes.append(self.cluster.add_node(num_cpus=1, wait=False, **self.store))
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    made = Machines()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", made.cluster.address)
+        yield made
+    ray.shutdown()
+    made.cluster.shutdown()
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_archive_loses_and_doubles_nothing_when_a_machine_is_lost(
+    machines: Machines, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "small")
+    manifest = tmp_path / "files.csv"
+    with open(manifest, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "end", "id"])
+        table.writerows([CLIPS[i % 3], 0.5 + i / 40, i] for i in range(39))
+        table.writerow(["gone.wav", "", 39])
+    options: dict[str, Any] = {"manifest": str(manifest), "model": model}
+    predict_archive(tmp_path / "expected.csv", engine="serial", **options)
+    steps: list[int] = []
+
+    def tell(progress: Any) -> None:
+        steps.append(progress.done)
+        if len(steps) == 8:
+            machines.lose_one()
+
+    summary = predict_archive(tmp_path / "said.csv", engine="ray", tell=tell, **options)
+    assert (summary.files, summary.rows, summary.bad) == (40, 39, 1)
+    assert rows_of(tmp_path / "said.csv") == rows_of(tmp_path / "expected.csv")
+    assert steps == [*range(41)], "each block came once"
+    assert not ray.is_initialized(), "the cluster is left when the work is done"
+
+
+def test_a_model_that_is_not_there_is_one_line(machines: Machines, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "small")
+
+    def tell(progress: Any) -> None:
+        (model / "golden.flac").write_bytes(b"changed")  # before any machine has read it
+
+    with pytest.raises(LightserError, match="golden") as error:
+        predict_archive(
+            tmp_path / "o.csv", sources=[str(ANGER)], model=model, engine="ray", tell=tell
+        )
+    assert "\n" not in str(error.value)
+
+
+def test_a_training_loses_nothing_when_a_machine_is_lost(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTSER_CACHE", str(tmp_path / "cache"))
+    recipe = Recipe(
+        title="tiny",
+        system="light_sernet",
+        corpus=Choice(name="emodb"),
+        frontend=Choice(name="light_sernet", options={"window_s": 0.7}),
+        model=Choice(name="light_sernet", options={"momentum": 0.1}),
+        optim=Optim(epochs=3, batch_size=4, learning_rate=1e-3),
+        protocol=ProtocolChoice(name="loso"),
+    )
+    table = tiny_corpus()
+    expected = make_plan(recipe, table, name="t", out=tmp_path / "expected")
+    run(expected, engine="serial")
+    plan = make_plan(recipe, table, name="t", out=tmp_path / "ours")
+    lost: list[str] = []
+
+    def progress(states: dict[str, Any]) -> None:
+        if states and not lost:  # a job is in its middle
+            lost.extend(states)
+            machines.lose_one()
+
+    ran: list[str] = []
+    scores = run(plan, engine="ray", progress=progress, done=lambda job, _: ran.append(job.name))
+    assert lost and scores["complete"]
+    assert sorted(ran) == sorted(job.name for job in plan.jobs)
+    for file in ("predictions.csv", "history.csv"):
+        pd.testing.assert_frame_equal(
+            pd.read_csv(tmp_path / "ours" / file), pd.read_csv(tmp_path / "expected" / file)
+        )
