@@ -13,7 +13,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
 PATIENCE_S = 60.0
 
 
@@ -84,7 +86,9 @@ class Tab:
     def open(self, url: str) -> None:
         """Go to an address."""
         self.call("Page.navigate", url=url)
-        self.wait_for(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
+        self.wait_for(
+            f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'"
+        )
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """Press a key and let it go."""
@@ -149,7 +153,9 @@ def browsing(profile: Path, microphone: Path | None = None) -> Iterator[Tab]:
             )
             port = address.split("/")[2]
             with connect(address, max_size=None, compression=None) as browser:
-                browser.send('{"id": 1, "method": "Target.createTarget", "params": {"url": "about:blank"}}')
+                browser.send(
+                    '{"id": 1, "method": "Target.createTarget", "params": {"url": "about:blank"}}'
+                )
                 answer = json.loads(browser.recv(timeout=PATIENCE_S))
                 target = answer["result"]["targetId"]
                 page = f"ws://{port}/devtools/page/{target}"
