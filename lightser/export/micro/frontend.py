@@ -38,16 +38,16 @@ def check_frontend(system: System) -> None:
     Raises:
         BadModel: which these are, and which it does.
     """
-    front, name = system.frontend, system.describe()["frontend"]["name"]
-    if isinstance(front, RelativeLogMel):
-        n_fft = front.spectrum.dft.n
-    elif isinstance(front, LightSernetFeatures) and front.kind != "spectrogram" and front.window_s:
-        n_fft = front.spectrum.dft.n
-    else:
+    front: Any = system.frontend
+    if not isinstance(front, RelativeLogMel) and not (
+        isinstance(front, LightSernetFeatures) and front.kind != "spectrogram" and front.window_s
+    ):
         raise BadModel(
-            f"The C front end computes relative_logmel, and light_sernet's MFCC or log-mel of a "
-            f"window; this model has '{name}'. --frontend out leaves the features to you"
+            "The C front end computes relative_logmel, and light_sernet's MFCC or log-mel of a "
+            f"window; this model has '{system.describe()['frontend']['name']}'. --frontend out "
+            "leaves the features to you"
         )
+    n_fft: int = front.spectrum.dft.n
     if n_fft & (n_fft - 1) or n_fft < 4 or front.hop > n_fft:
         raise BadModel(
             f"The C front end takes transforms of 2, 4, 8 ... points and hops within them, not "

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
 
 from lightser.errors import BadModel
 from lightser.export.micro.plan import plan
@@ -28,7 +28,6 @@ from lightser.export.micro.plan import plan
 Operation = schema.BuiltinOperator
 NAMES = {value: name for name, value in vars(Operation).items() if isinstance(value, int)}
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-IDENTIFIER = b"TFL3"
 MOST_JOINED = 10  # tensors, in TensorFlow Lite Micro
 
 
@@ -44,7 +43,7 @@ def in_stripes(content: bytes, rows: Mapping[int, int]) -> bytes:
         BadModel: a layer before such a pooling is of a kind that cannot be cut by rows, or there is
             no such pooling.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     _Striper(model, rows).rewrite()
     plan(model)
     return _pack(model)
@@ -73,7 +72,6 @@ class _Striper:
         }
         self.operators: list[Any] = []
         self.constants: dict[bytes, int] = {}
-        self.shared: dict[int, Any] = {}
 
     def rewrite(self) -> None:
         old = self.graph.operators
@@ -334,9 +332,7 @@ def _pack(model: Any) -> bytes:
             tensor.quantization = once(tensor.quantization)
         for op in graph.operators:
             op.builtinOptions = once(op.builtinOptions)
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _key(table: Any) -> Any:

@@ -49,9 +49,7 @@ def array(kind: str, name: str, values: ArrayLike, *, of: str = "static const") 
 
 def byte_array(name: str, content: bytes, *, of: str) -> str:
     """Return the definition of an array of bytes; decimal, since that is shortest."""
-    lines = [
-        ",".join(map(str, content[i : i + 24])) for i in range(0, len(content), 24)
-    ]
+    lines = [",".join(map(str, content[i : i + 24])) for i in range(0, len(content), 24)]
     return f"{of} unsigned char {name}[{len(content)}] = {{\n" + ",\n".join(lines) + "\n};\n"
 
 

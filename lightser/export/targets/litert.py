@@ -175,22 +175,32 @@ def asking(interpreter: "Interpreter", interface: Mapping[str, Any]) -> Answer:
     taken, given = interface["input"], interface["output"]
     entry = interpreter.get_input_details()[0]["index"]
     result = interpreter.get_output_details()[0]["index"]
-    standard = taken.get("standardization") or {"mean": 0.0, "scale": 1.0}
-    mean, deviation = (np.float32(standard[name]) for name in ("mean", "scale"))
 
     def answer(clip: NDArray[np.float32]) -> NDArray[np.float32]:
-        x = clip[None]
-        if "scale" in taken:
-            codes = np.round((x - mean) / deviation / taken["scale"]) + taken["zero_point"]
-            x = np.clip(codes, -128, 127).astype(np.int8)
-        interpreter.set_tensor(entry, x)
+        interpreter.set_tensor(entry, to_codes(clip, taken)[None])
         interpreter.invoke()
-        y: NDArray[np.float32] = interpreter.get_tensor(result)[0].astype(np.float32)
-        if "scale" in given:
-            y = (y - given["zero_point"]) * np.float32(given["scale"])
-        return y
+        return from_codes(interpreter.get_tensor(result)[0], given)
 
     return answer
+
+
+def to_codes(clip: NDArray[np.float32], taken: Mapping[str, Any]) -> NDArray[Any]:
+    """Return samples or features in the numbers that an input takes."""
+    if "scale" not in taken:
+        return clip
+    standard = taken.get("standardization") or {"mean": 0.0, "scale": 1.0}
+    mean, deviation = (np.float32(standard[name]) for name in ("mean", "scale"))
+    x = (clip - mean) / deviation / np.float32(taken["scale"])
+    codes: NDArray[np.int8] = np.clip(np.round(x) + taken["zero_point"], -128, 127).astype(np.int8)
+    return codes
+
+
+def from_codes(answer: NDArray[Any], given: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Return probabilities ``[C]`` from the numbers that an output gives."""
+    probabilities: NDArray[np.float32] = answer.astype(np.float32)
+    if "scale" in given:
+        probabilities = (probabilities - given["zero_point"]) * np.float32(given["scale"])
+    return probabilities
 
 
 EXPORTERS["litert"] = Exporter(
