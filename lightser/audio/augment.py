@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import soxr
 
-from lightser.audio.files import Samples
+from lightser.audio.resampler import QUALITY, Samples
 from lightser.errors import BadAudio
 
 Colour = Literal["white", "pink"]
@@ -46,7 +46,7 @@ def speed(samples: Samples, factor: float) -> Samples:
     if factor == 1:
         return samples.copy()
     # Samples taken at `factor` hertz and played at 1 hertz; only the ratio counts.
-    return np.asarray(soxr.resample(samples, factor, 1.0, quality="VHQ"), dtype=np.float32)
+    return np.asarray(soxr.resample(samples, factor, 1.0, quality=QUALITY), dtype=np.float32)
 
 
 def gain(samples: Samples, db: float) -> Samples:

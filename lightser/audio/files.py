@@ -28,12 +28,18 @@ import numpy.typing as npt
 import soxr
 
 from lightser.audio.decoders import Decoder, open_decoder
+from lightser.audio.resampler import (
+    MAX_RATE,
+    MIN_RATE,
+    QUALITY,
+    Samples,
+    check_rate,
+    resampled,
+)
 from lightser.errors import BadAudio, LightserWarning
 
-Samples: TypeAlias = npt.NDArray[np.float32]
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
-MIN_RATE, MAX_RATE = 4_000, 192_000  # hertz
 MIN_SECONDS = 0.1
 # Half a step of 16 bits, -96 dB: what swings less is the recorder's own noise, or nothing.
 SILENCE = 2.0**-16
@@ -43,7 +49,6 @@ _SLACK_SECONDS = 0.05  # by which times in tables and lengths in headers may be 
 # Samples (of all channels together) that are mixed at once, whatever the blocks asked for, so that
 # these do not change the outcome: 8 s of stereo at 16 kHz.
 _CHUNK = 2**18
-_QUALITY = "VHQ"  # aliases below -150 dB
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,11 @@ def read_audio(
             or if ``start`` and ``end`` are not a stretch of it.
         MissingExtra: if its format needs the extra ``codecs``.
     """
-    _check_rate(sample_rate, "sample_rate")
+    check_rate(sample_rate, "sample_rate")
     with _open(source) as (decoder, name):
         blocks = []
         size = 0
-        for block in _resampled(
+        for block in resampled(
             _mono(decoder, name, start, end, limit=MAX_SAMPLES / sample_rate),
             decoder.sample_rate,
             sample_rate,
@@ -121,13 +126,13 @@ def stream_audio(
             above 0.
         MissingExtra: if the format needs the extra ``codecs``.
     """
-    _check_rate(sample_rate, "sample_rate")
+    check_rate(sample_rate, "sample_rate")
     size = round(block_s * sample_rate) if math.isfinite(block_s) else 0
     if size < 1:
         raise BadAudio(f"block_s must be at least one sample (above 0 s), got {block_s}")
     with _open(source) as (decoder, name):
         yield from _regroup(
-            _resampled(_mono(decoder, name, None, None), decoder.sample_rate, sample_rate), size
+            resampled(_mono(decoder, name, None, None), decoder.sample_rate, sample_rate), size
         )
 
 
@@ -162,15 +167,15 @@ def resample(samples: npt.ArrayLike, rate_in: int, rate_out: int) -> Samples:
     >>> resample([0.0] * 44_100, 44_100, 16_000).shape
     (16000,)
     """
-    _check_rate(rate_in, "rate_in")
-    _check_rate(rate_out, "rate_out")
+    check_rate(rate_in, "rate_in")
+    check_rate(rate_out, "rate_out")
     signal = np.asarray(samples, dtype=np.float32)
     if signal.ndim not in (1, 2):
         raise BadAudio(f"Expected samples of shape [T] or [T, channels], got {list(signal.shape)}")
     if rate_in == rate_out:
         return signal
-    resampled: Samples = soxr.resample(signal, rate_in, rate_out, quality=_QUALITY)
-    return resampled
+    changed: Samples = soxr.resample(signal, rate_in, rate_out, quality=QUALITY)
+    return changed
 
 
 def check_audible(samples: Samples, name: str) -> None:
@@ -393,18 +398,3 @@ def _regroup(blocks: Iterable[Samples], size: int) -> Iterator[Samples]:
             count += len(block)
     if held:
         yield np.concatenate(held)
-
-
-def _resampled(blocks: Iterable[Samples], rate_in: int, rate_out: int) -> Iterator[Samples]:
-    if rate_in == rate_out:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality=_QUALITY)
-    for block in blocks:
-        yield resampler.resample_chunk(np.ascontiguousarray(block))
-    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
-
-
-def _check_rate(rate: int, argument: str) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise BadAudio(f"{argument} must be from {MIN_RATE} to {MAX_RATE} Hz, got {rate}")

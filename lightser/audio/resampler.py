@@ -1,10 +1,21 @@
-"""Change the sample rate of audio that is still coming."""
+"""Change the sample rate of audio that is still coming.
+
+Shapes: N samples of a chunk, C channels.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
-from lightser.audio.files import MAX_RATE, MIN_RATE, Samples
 from lightser.errors import BadAudio
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+
+MIN_RATE, MAX_RATE = 4_000, 192_000  # hertz
+QUALITY = "VHQ"  # of soxr: aliases below -150 dB
 
 
 class Resampler:
@@ -12,6 +23,11 @@ class Resampler:
 
     What the chunks give, one after another, is what the whole would give, to the last bit; the
     last of it comes with :meth:`flush`, since a filter looks ahead.
+
+    Args:
+        rate_in: hertz.
+        rate_out: hertz.
+        channels: None takes and gives ``[N]``, a number ``[N, C]``.
 
     Raises:
         BadAudio: a rate that is not from 4 to 192 kHz.
@@ -22,28 +38,55 @@ class Resampler:
     16000
     """
 
-    def __init__(self, rate_in: int, rate_out: int):
+    def __init__(self, rate_in: int, rate_out: int, channels: int | None = None):
         for rate in (rate_in, rate_out):
-            if not MIN_RATE <= rate <= MAX_RATE:
-                raise BadAudio(f"sample_rate {rate} Hz; expected {MIN_RATE} to {MAX_RATE}.")
-        self._rates = (rate_in, rate_out)
+            check_rate(rate, "sample_rate")
+        self._rates, self._channels = (rate_in, rate_out), channels or 1
+        self._shape = (-1,) if channels is None else (-1, channels)
         self._soxr: soxr.ResampleStream | None = None
         self._begin()
 
     def _begin(self) -> None:
         if self._rates[0] != self._rates[1]:
-            self._soxr = soxr.ResampleStream(*self._rates, 1, dtype="float32", quality="VHQ")
+            self._soxr = soxr.ResampleStream(
+                *self._rates, self._channels, dtype="float32", quality=QUALITY
+            )
 
     def __call__(self, chunk: Samples) -> Samples:
-        """Take the next ``[N]`` samples; return what is certain of the result by now."""
-        if self._soxr is None:
-            return chunk
-        return np.asarray(self._soxr.resample_chunk(chunk), dtype=np.float32)
+        """Take the next samples; return what is certain of the result by now."""
+        return chunk if self._soxr is None else self._resample(chunk)
 
     def flush(self) -> Samples:
         """Return the rest; the next chunk begins another recording."""
+        nothing: Samples = np.zeros((0, self._channels), np.float32).reshape(self._shape)
         if self._soxr is None:
-            return np.zeros(0, np.float32)
-        rest = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
+            return nothing
+        rest = self._resample(nothing, last=True)
         self._begin()
-        return np.asarray(rest, dtype=np.float32)
+        return rest
+
+    def _resample(self, chunk: Samples, *, last: bool = False) -> Samples:
+        assert self._soxr is not None
+        given = np.ascontiguousarray(chunk)
+        resampled = np.asarray(self._soxr.resample_chunk(given, last=last), np.float32)
+        return resampled.reshape(self._shape)  # soxr squeezes
+
+
+def resampled(
+    blocks: Iterable[Samples], rate_in: int, rate_out: int, channels: int | None = None
+) -> Iterator[Samples]:
+    """Yield blocks at another rate, as :class:`Resampler` gives them, the rest at the end."""
+    resampler = Resampler(rate_in, rate_out, channels)
+    for block in blocks:
+        yield resampler(block)
+    yield resampler.flush()
+
+
+def check_rate(rate: int, argument: str) -> None:
+    """Refuse what is no sample rate of speech.
+
+    Raises:
+        BadAudio: with the name of the argument in front.
+    """
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise BadAudio(f"{argument} must be from {MIN_RATE} to {MAX_RATE} Hz, got {rate}")

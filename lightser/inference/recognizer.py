@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lightser.audio.files import MAX_RATE, MIN_RATE, check_audible
+from lightser.audio.files import check_audible
+from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
 from lightser.errors import BadAudio, BadModel, LightserError
 from lightser.inference.bundled import DEFAULT, find_model

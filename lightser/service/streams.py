@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from lightser.audio.files import MAX_RATE, MIN_RATE
+from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.errors import LightserError
 from lightser.inference.segments import Segment
 from lightser.service.clips import Cutting, number
