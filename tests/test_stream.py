@@ -221,7 +221,7 @@ def test_hours_are_held_no_longer_than_a_window(small: Recognizer) -> None:
         ({"window_s": 1, "hop_s": 1.01}, "or audio goes unheard"),
         ({"window_s": 1, "hop_s": float("nan")}, "hop of nan s"),
         ({"hop_s": 2.5}, "does not fit a window of 2.0 s"),
-        ({"sample_rate": 3_999}, "expected 4000 to 192000"),
+        ({"sample_rate": 3_999}, "sample_rate must be from 4000 to 192000 Hz"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
