@@ -12,6 +12,11 @@ from pathlib import Path
 
 from lightser.errors import LightserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -48,3 +53,22 @@ def write_whole(path: Path | str, text: str) -> None:
     """
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+@contextlib.contextmanager
+def held(path: Path, *, wait: bool) -> Iterator[None]:
+    """Keep others out who would hold the same file; it is made if it is not there.
+
+    The system lets go of it when our process ends, however it ends. On Windows nobody is kept out.
+
+    Args:
+        path: of an empty file.
+        wait: for another one to let go.
+
+    Raises:
+        BlockingIOError: another one holds it, and waiting is not wanted.
+    """
+    with open(path, "a") as file:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield

@@ -349,7 +349,7 @@ def test_two_runs_do_not_write_one_table(model: Path, tmp_path: Path) -> None:
     pytest.importorskip("fcntl", reason="files cannot be locked here")
     (tmp_path / "said.csv.parts").mkdir()
     with (
-        Parts(tmp_path / "said.csv.parts").held(),
+        Parts(tmp_path / "said.csv.parts").alone(),
         pytest.raises(LightserError, match="another run is writing there"),
     ):
         predict_archive(tmp_path / "said.csv", sources=[str(ANGER)], model=model)

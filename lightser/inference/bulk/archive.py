@@ -129,7 +129,7 @@ def predict_archive(
         threads=threads,
     )
     parts = Parts(out.with_name(f"{out.name}.parts"))
-    with parts.held():
+    with parts.alone():
         facts = _list_files(parts, manifest, sources, column, manner)
         size = _begin_or_go_on(parts, _plan(task, recognizer, facts), facts.files)
         finished = parts.finished()

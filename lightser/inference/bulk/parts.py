@@ -13,14 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 from lightser.errors import LightserError
 from lightser.inference.bulk.task import Done
-from lightser.whole import replacing, write_whole
+from lightser.whole import held, replacing, write_whole
 
 _LIST = "files.csv"
 _NEW_LIST = "files-new.csv"
@@ -43,7 +38,7 @@ class Parts:
         self.new_list = folder / _NEW_LIST
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Keep other runs out, for as long as this one lives.
 
         Raises:
@@ -53,20 +48,17 @@ class Parts:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise LightserError(f"{self.folder}: cannot be made ({error.strerror}).") from None
-        with open(self.folder / _LOCK, "w") as file:
-            if fcntl:
+        try:
+            with held(self.folder / _LOCK, wait=False):
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system ends it with us
-                except OSError:
-                    raise LightserError(
-                        f"{self.folder}: another run is writing there; wait for it, or give "
-                        "another --out."
-                    ) from None
-            try:
-                yield
-            finally:
-                if not (self.folder / _PLAN).exists():
-                    self._remove_what_has_not_begun()
+                    yield
+                finally:
+                    if not (self.folder / _PLAN).exists():
+                        self._remove_what_has_not_begun()
+        except BlockingIOError:
+            raise LightserError(
+                f"{self.folder}: another run is writing there; wait for it, or give another --out."
+            ) from None
 
     def _remove_what_has_not_begun(self) -> None:
         for name in (_LOCK, _LIST, _NEW_LIST):
