@@ -11,12 +11,17 @@ Training, corpora, export and reports live in the sub-packages of the same names
 ``lightser`` loads none of them.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightser.inference import Prediction, Recognizer, Segment, Stream
 
 __version__ = "0.1.0"
+
+# ONNX Runtime would note a number for this machine in the user's cache, and what it was used for.
+# Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Prediction", "Recognizer", "Segment", "Stream", "__version__"]
 

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 import warnings
@@ -657,3 +659,12 @@ def test_a_bundled_model_takes_any_length(name: str, n: int) -> None:
     samples = np.resize(read_audio(ANGER), n)
     got = values(recognizer.predict(samples, 16_000))
     assert np.isfinite(got).all() and got.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the home folder is found otherwise there")
+def test_recognising_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = f"from lightser import Recognizer; Recognizer.load().predict({str(ANGER)!r})"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert [*tmp_path.iterdir()] == []

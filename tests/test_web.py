@@ -195,13 +195,16 @@ def test_its_types_are_those_that_a_user_needs(project: Path) -> None:
 # In Chromium
 
 
+NAMES = {
+    "#folder": "/packages/lightser-web/src/folder.js",
+    "onnxruntime-web/wasm": f"/{RUNTIME.relative_to(ROOT).as_posix()}/ort.wasm.bundle.min.mjs",
+}
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Files of the checkout, and one page that maps the names of packages to addresses."""
 
-    PAGE = """<!doctype html><script type="importmap">{"imports": {
-        "#folder": "/packages/lightser-web/src/folder.js",
-        "onnxruntime-web/wasm": "/%s/ort.wasm.bundle.min.mjs"
-    }}</script>""" % RUNTIME.relative_to(ROOT).as_posix()
+    PAGE = f'<script type="importmap">{json.dumps({"imports": NAMES})}</script>'
 
     def do_GET(self) -> None:
         if self.path != "/page":

@@ -27,6 +27,7 @@ let colours = {};
 let bars = null;
 let shown = null; // {name, whole, segments} of what is on the stage
 let running = 0; // counts what was begun, so that what is overtaken ends
+let doing = Promise.resolve(); // what was begun last
 let microphone = null;
 
 // Beginning ------------------------------------------------------------------------------------
@@ -55,7 +56,6 @@ async function openModels() {
 }
 
 async function openModel(chosen, kind) {
-  await stopListening();
   enable(false);
   element("engine-text").textContent = "Waking up …";
   await engine?.release();
@@ -103,7 +103,7 @@ function offerChoices(models) {
     const select = document.createElement("select");
     select.setAttribute("aria-label", "Model");
     select.append(...models.map(({ name }) => new Option(name, name)));
-    select.onchange = () => openModel(models[select.selectedIndex], engine.kind).catch(tell);
+    select.onchange = () => attempt(() => openModel(models[select.selectedIndex], engine.kind));
     box.append(select);
   }
   if (setup.in_browser) {
@@ -114,7 +114,7 @@ function offerChoices(models) {
     for (const [value, words] of [["browser", "this browser"], ["service", "the service"]]) {
       const label = document.createElement("label");
       const radio = Object.assign(document.createElement("input"), { type: "radio", name: "engine", value });
-      radio.onchange = () => openModel(card, value).catch(tell);
+      radio.onchange = () => attempt(() => openModel(card, value));
       label.append(radio, words);
       group.append(label);
     }
@@ -128,9 +128,9 @@ function offerSamples() {
     const button = Object.assign(document.createElement("button"), { type: "button", disabled: true });
     button.className = "sample";
     button.textContent = names[label] ?? label;
-    button.onclick = () => attempt(async () => {
+    button.onclick = () => attempt(async (isLatest) => {
       const response = await fetch(`/page/samples/${name}`);
-      await listenTo(await response.blob(), name);
+      await listenTo(await response.blob(), name, isLatest);
     });
     element("samples").append(i === 0 ? "" : i === setup.samples.length - 1 ? " or " : ", ", button);
   });
@@ -151,9 +151,7 @@ function drawInvitation() {
 
 // A file ---------------------------------------------------------------------------------------
 
-async function listenTo(blob, name) {
-  await stopListening();
-  const mine = ++running;
+async function listenTo(blob, name, isLatest) {
   working(`Reading ${name} …`);
   let clip = null;
   try {
@@ -166,7 +164,7 @@ async function listenTo(blob, name) {
   if (seconds > LONGEST_S) throw new Trouble("A recording of more than an hour; lightser predict takes it.");
   working("Listening …");
   const whole = await engine.predict(blob, clip);
-  if (mine !== running) return;
+  if (!isLatest()) return;
   clip ??= { samples: new Float32Array(Math.round(whole.durationS * 1000)), rate: 1000 };
   const cut = { windowS: card.window_s, hopS: hopFor(whole.durationS) };
   present(name, { rate: clip.rate, hopS: cut.hopS, live: false });
@@ -176,7 +174,7 @@ async function listenTo(blob, name) {
   sayHeard(whole, whole.windows > 1 ? "on average" : "");
   bars.show(whole.probabilities);
   for await (const segment of engine.segments(blob, clip, cut)) {
-    if (mine !== running) return;
+    if (!isLatest()) return;
     take(segment);
   }
   finish();
@@ -187,10 +185,9 @@ const hopFor = (seconds) => [0.25, 0.5, 1, 2, 5].find((hop) => seconds / hop <= 
 
 // The microphone -------------------------------------------------------------------------------
 
-async function listenLive() {
-  await stopListening();
-  const mine = ++running;
+async function listenLive(isLatest) {
   microphone = await Microphone.open();
+  if (!isLatest()) microphone.close(); // something else was asked for meanwhile
   const rate = microphone.sampleRate;
   const cut = { windowS: card.window_s, hopS: Math.min(LIVE_HOP_S, card.window_s) };
   present("Microphone", { rate, hopS: cut.hopS, live: true });
@@ -225,7 +222,7 @@ async function listenLive() {
   } finally {
     microphone?.close();
     microphone = null;
-    if (mine === running) endLive(parts, rate, mean);
+    if (isLatest()) endLive(parts, rate, mean);
   }
 }
 
@@ -244,13 +241,6 @@ function endLive(parts, rate, mean) {
     element("then").textContent = "";
   }
   finish();
-}
-
-/** Ends the microphone, if it is open, and waits until what was said is answered. */
-let listening = Promise.resolve();
-async function stopListening() {
-  microphone?.close();
-  await listening;
 }
 
 // What is shown --------------------------------------------------------------------------------
@@ -348,11 +338,13 @@ function tell(error) {
   if (!isOurs) console.error(error);
 }
 
-/** Do something that takes time; what fails is said. */
+/** Do one thing after another: what is under way ends first, and what fails is said. */
 function attempt(action) {
-  const done = action().catch(tell);
-  listening = done;
-  return done;
+  const mine = ++running;
+  const isLatest = () => mine === running;
+  const before = doing;
+  microphone?.close();
+  doing = before.then(() => isLatest() && action(isLatest)).catch(tell);
 }
 
 // What people do -------------------------------------------------------------------------------
@@ -368,13 +360,13 @@ element("play").onclick = () => (player.playing ? player.pause() : player.play()
 file.onchange = () => {
   const [chosen] = file.files;
   file.value = ""; // so that the same one can be chosen again
-  if (chosen) attempt(() => listenTo(chosen, chosen.name));
+  if (chosen) attempt((isLatest) => listenTo(chosen, chosen.name, isLatest));
 };
 
 element("key-form").onsubmit = (event) => {
   event.preventDefault();
   key = element("key").value.trim();
-  openModels().catch(tell);
+  attempt(openModels);
 };
 
 element("save-csv").onclick = () => save("segments.csv", "text/csv", asCsv(card.labels, shown.segments));
@@ -397,7 +389,7 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   stage.classList.remove("over");
   const [dropped] = event.dataTransfer.files;
-  if (dropped && engine) attempt(() => listenTo(dropped, dropped.name));
+  if (dropped && engine) attempt((isLatest) => listenTo(dropped, dropped.name, isLatest));
 });
 
 const goTo = (seconds) => {
@@ -430,4 +422,4 @@ timelineBox.onkeydown = (event) => {
   event.preventDefault();
 };
 
-begin().catch(tell);
+attempt(begin);

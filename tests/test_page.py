@@ -1,0 +1,487 @@
+"""The page of ``lightser serve``: in Chromium, by file, microphone, keyboard, and on a phone."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from browser import Tab, browsing
+from conftest import SAMPLES
+from starlette.testclient import TestClient
+from test_service import KEY, Server, serving
+from web import RUNTIME, needs_chromium, needs_modules, needs_node
+
+from lightser import Recognizer, Segment, Stream
+from lightser.errors import LightserError
+from lightser.inference.smoothing import Smoothing
+from lightser.report.colours import EMOTION_COLOURS, colours_of
+from lightser.service import assets
+from lightser.service.app import make_app
+from lightser.service.assets import FILES, find_assets, get_assets
+
+TOLERANCE = 1e-3
+CLIP = SAMPLES / "14a04Tc.flac"
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+PAGE = Path(assets.__file__).parent / "page"
+
+
+# What the service gives
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer.load()
+
+
+@pytest.fixture(scope="module")
+def client(recognizer: Recognizer) -> TestClient:
+    return TestClient(make_app({recognizer.card.name: recognizer}))
+
+
+def test_browsers_get_the_page_and_programs_an_index(client: TestClient) -> None:
+    page = client.get("/", headers=HTML)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<h1>" in page.text
+    assert client.get("/").json()["predict"] == "POST /v1/predict"
+    assert page.headers["vary"] == client.get("/").headers["vary"] == "Accept"
+
+
+def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/", headers=HTML)
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self' 'wasm-unsafe-eval';")
+    assert "unsafe-inline" not in policy
+    assert "'unsafe-eval'" not in policy
+    assert not re.search(r"https?:|\*", policy)
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page.text)
+    other = client.get("/page/main.js").headers["content-security-policy"]
+    assert other == "default-src 'none'"
+
+
+def test_everything_that_the_page_names_is_there(client: TestClient) -> None:
+    named = set(re.findall(r'(?:href|src)="(/page/[^"]+)"', (PAGE / "index.html").read_text()))
+    seen: set[str] = set()
+    while named:
+        seen.add(name := named.pop())
+        answer = client.get(name)
+        assert answer.status_code == 200, name
+        if name.endswith(".js"):
+            assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+            for found in re.findall(r'(?:from|URL\()\s*"(\./[^"]+\.js)"', answer.text):
+                named |= {os.path.normpath(f"{name}/../{found}")} - seen
+    assert {"/page/main.js", "/page/lightser-web/core.js"} <= seen
+    assert "/page/lightser-web/microphone-worklet.js" in seen
+    setup = client.get("/page/setup.json").json()
+    assert setup["in_browser"] is False
+    for sample in setup["samples"]:
+        assert client.get(f"/page/samples/{sample['file']}").content[:4] == b"fLaC"
+
+
+def test_nothing_else_is_there(client: TestClient) -> None:
+    for path in ("app.py", "../app.py", "..%2Fapp.py", "%2Fetc%2Fpasswd", "", "onnxruntime-web/"):
+        assert client.get(f"/page/{path}").status_code == 404
+    name = client.get("/v1/models").json()["default"]
+    for path in (f"{name}/weights.safetensors", f"{name}/..%2Fcard.json", "other/model.onnx"):
+        assert client.get(f"/v1/models/{path}").status_code == 404
+
+
+def test_a_browser_is_not_sent_again_what_it_has(client: TestClient) -> None:
+    first = client.get("/page/main.js")
+    assert first.headers["cache-control"] == "no-cache"
+    again = client.get("/page/main.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_model_is_given_as_it_is(client: TestClient, recognizer: Recognizer) -> None:
+    for file in ("card.json", "model.onnx"):
+        answer = client.get(f"/v1/models/{recognizer.card.name}/{file}")
+        assert answer.content == (recognizer.folder / file).read_bytes()
+
+
+def test_colours_are_those_of_figures_and_terminal() -> None:
+    text = (PAGE / "colours.js").read_text()
+    block = text[text.index("{") : text.index("}")]
+    assert dict(re.findall(r'(\w+): "(#\w{6})"', block)) == EMOTION_COLOURS
+
+
+# ONNX Runtime for browsers
+
+
+def test_the_command_finds_no_files_where_nobody_put_any(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find_assets() == {}
+    with pytest.raises(LightserError, match="lightser serve --get-assets"):
+        find_assets(tmp_path)
+
+
+@needs_modules
+def test_files_of_another_version_are_refused(tmp_path: Path) -> None:
+    assert find_assets(RUNTIME).keys() == FILES.keys()
+    for name in FILES:
+        (tmp_path / name).write_bytes((RUNTIME / name).read_bytes())
+    (tmp_path / "ort.wasm.min.mjs").write_text("export {}")
+    with pytest.raises(LightserError, match="is not the one of onnxruntime-web"):
+        find_assets(tmp_path)
+
+
+@needs_modules
+def test_what_npm_packs_is_unpacked_with_its_licence(tmp_path: Path) -> None:
+    packed = tmp_path / "packed.tgz"
+    with tarfile.open(packed, "w:gz", compresslevel=1) as archive:
+        for name in FILES:
+            archive.add(RUNTIME / name, f"package/dist/{name}")
+    (folder := tmp_path / "ready").mkdir()
+    assets._unpack(packed, folder)
+    assert find_assets(folder).keys() == FILES.keys()
+    assert "Microsoft" in (folder / "LICENSE.txt").read_text()
+
+
+def test_without_npm_one_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LightserError, match=r"install Node\.js, or copy ort\.wasm\.min\.mjs"):
+        get_assets(tmp_path / "assets")
+    assert [*tmp_path.iterdir()] == []
+
+
+@needs_node
+def test_where_npm_fails_nothing_is_left(tmp_path: Path) -> None:
+    target = tmp_path / "assets" / "here"
+    environment = {
+        **os.environ,
+        "npm_config_offline": "true",
+        "npm_config_cache": str(tmp_path / "cache"),
+    }
+    command = ["-m", "lightser", "serve", "--get-assets", "--assets", str(target)]
+    run = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "npm could not fetch onnxruntime-web" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert [*target.parent.iterdir()] == []
+
+
+# In Chromium
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the samples, one after another: a microphone's WAV, and a recording of windows."""
+    path = tmp_path_factory.mktemp("talk") / "talk.wav"
+    clips = [soundfile.read(clip, dtype="int16")[0] for clip in sorted(SAMPLES.glob("*.flac"))]
+    soundfile.write(path, np.concatenate(clips), 16_000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving("--assets", RUNTIME) as started:
+        yield started
+
+
+# Keeps what the page hears by the microphone, and what it saves.
+SPY = """
+window.heard = [];
+const Original = window.AudioWorkletNode;
+window.AudioWorkletNode = class extends Original {
+  constructor(context, ...others) {
+    super(context, ...others);
+    window.heard = [];
+    window.heardRate = context.sampleRate;
+    this.port.addEventListener("message", ({ data }) => window.heard.push(data.slice()));
+  }
+};
+URL.createObjectURL = (blob) => { window.saved = blob.text(); return "#saved"; };
+"""
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory, server: Server, talk: Path) -> Iterator[Tab]:
+    with browsing(tmp_path_factory.mktemp("browser") / "profile", talk) as opened:
+        opened.call("Page.addScriptToEvaluateOnNewDocument", source=SPY)
+        yield opened
+        assert opened.complaints == []  # of the policy, say
+        own = (server.url, server.url.replace("http", "ws", 1))
+        assert [url for url in opened.requests if not url.startswith((*own, "about:"))] == []
+
+
+@pytest.fixture(params=["browser", "service"])
+def page(request: pytest.FixtureRequest, tab: Tab, server: Server) -> Tab:
+    """Return the page with each of the two who can listen."""
+    tab.resize(1100, 900)
+    show(tab, server.url, request.param)
+    return tab
+
+
+def show(tab: Tab, url: str, engine: str) -> None:
+    tab.open(f"{url}/")
+    wait_until_ready(tab)
+    if tab.evaluate("document.body.dataset.engine") != engine:
+        tab.evaluate(f"document.querySelector('[name=engine][value={engine}]').click()")
+        tab.wait_for(f"document.body.dataset.engine === '{engine}'")
+        wait_until_ready(tab)
+
+
+def wait_until_ready(tab: Tab) -> None:
+    tab.wait_for("document.body.dataset.engine && !document.getElementById('choose').disabled")
+
+
+def drop(tab: Tab, clip: Path) -> None:
+    """Drop a file onto the page, and wait until all of it is heard."""
+    content = base64.b64encode(clip.read_bytes()).decode()
+    tab.evaluate(
+        "(() => { delete document.getElementById('stage').dataset.done;"
+        f"const bytes = Uint8Array.from(atob('{content}'), (c) => c.charCodeAt(0));"
+        "const dataTransfer = new DataTransfer();"
+        f"dataTransfer.items.add(new File([bytes], '{clip.name}'));"
+        "dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true })); })()"
+    )
+    wait_until_done(tab)
+
+
+def wait_until_done(tab: Tab) -> None:
+    tab.wait_for(
+        "document.getElementById('stage').dataset.done"
+        " || !document.getElementById('trouble').hidden"
+    )
+
+
+def saved(tab: Tab) -> dict[str, Any]:
+    tab.evaluate("document.getElementById('save-json').click()")
+    return dict(json.loads(tab.evaluate("window.saved")))
+
+
+def text(tab: Tab, name: str) -> str:
+    return str(tab.evaluate(f"document.getElementById('{name}').innerText"))
+
+
+def assert_alike(found: list[dict[str, Any]], expected: list[Segment]) -> None:
+    assert [(s["start"], s["end"]) for s in found] == [(s.start, s.end) for s in expected]
+    for mine, segment in zip(found, expected, strict=True):
+        assert list(mine["probabilities"]) == list(segment.probabilities)
+        for label, share in segment.probabilities.items():
+            assert mine["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
+
+
+@needs_chromium
+@needs_modules
+def test_a_file_is_answered_as_in_python_whoever_listens(
+    page: Tab, recognizer: Recognizer, talk: Path
+) -> None:
+    posted = sum("/v1/predict" in url for url in page.requests)
+    for clip in (CLIP, talk):
+        drop(page, clip)
+        answer = saved(page)
+        whole = recognizer.predict(clip)
+        assert text(page, "heard").split() == [whole.label, f"{100 * whole.confidence:.0f}", "%"]
+        for label, share in whole.probabilities.items():
+            assert answer["whole"]["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
+        assert_alike(answer["segments"], [*recognizer.segments(clip, hop_s=0.25)])
+        rows = page.evaluate("document.querySelectorAll('#table tbody tr').length")
+        assert rows == len(answer["segments"])
+    posted = sum("/v1/predict" in url for url in page.requests) - posted
+    engine = page.evaluate("document.body.dataset.engine")
+    assert posted == (0 if engine == "browser" else 2)
+    where = "this browser" if engine == "browser" else "127.0.0.1"
+    assert where in text(page, "engine")
+
+
+@needs_chromium
+@needs_modules
+def test_files_of_a_corpus_are_answered_as_in_python(
+    tab: Tab, server: Server, recognizer: Recognizer, corpus_root: Callable[[str], Path]
+) -> None:
+    clips = sorted((corpus_root("emodb") / "wav").glob("*.wav"))[::60]
+    show(tab, server.url, "browser")
+    for clip in clips:
+        drop(tab, clip)
+        answer = saved(tab)["whole"]["probabilities"]
+        for label, share in recognizer.predict(clip).probabilities.items():
+            assert answer[label] == pytest.approx(share, abs=1e-4)
+
+
+@needs_chromium
+@needs_modules
+def test_the_microphone_is_answered_as_in_python_whoever_listens(
+    page: Tab, recognizer: Recognizer
+) -> None:
+    page.evaluate("document.getElementById('speak').click()")
+    page.wait_for("window.heard.length * 1024 > 4.3 * window.heardRate")
+    assert page.evaluate("document.getElementById('heard').querySelector('b')") is not None
+    page.evaluate("document.getElementById('stop').click()")
+    wait_until_done(page)
+    answer = saved(page)
+    content = page.evaluate(
+        "new Promise((resolve) => { const reader = new FileReader();"
+        "reader.onload = () => resolve(reader.result.split(',')[1]);"
+        "reader.readAsDataURL(new Blob(window.heard)); })"
+    )
+    samples = np.frombuffer(base64.b64decode(content), np.float32)
+    assert np.abs(samples).max() > 0.05
+    rate = page.evaluate("window.heardRate")
+    stream = Stream(recognizer, hop_s=0.5, sample_rate=rate, smoothing=Smoothing())
+    expected = [*stream.push(samples), *stream.flush()]
+    assert len(expected) >= 3
+    assert_alike(answer["segments"], expected)
+    assert [s["label"] for s in answer["segments"]] == [s.label for s in expected]
+    streams = [url for url in page.requests if "/v1/stream" in url]
+    assert bool(streams) == (page.evaluate("document.body.dataset.engine") == "service")
+    page.requests.clear()
+
+
+@needs_chromium
+@needs_modules
+def test_what_is_no_audio_is_said_in_words(page: Tab, tmp_path: Path) -> None:
+    (broken := tmp_path / "broken.wav").write_text("no audio")
+    drop(page, broken)
+    assert not page.evaluate("document.getElementById('trouble').hidden")
+    assert len(text(page, "trouble")) > 20
+    refusals = [line for line in page.complaints if "status of 422" in line]
+    for line in refusals:  # which Chromium logs, and nobody can prevent
+        page.complaints.remove(line)
+    drop(page, CLIP)
+    assert page.evaluate("document.getElementById('trouble').hidden")
+
+
+@needs_chromium
+@needs_modules
+def test_it_is_used_with_keys_alone(tab: Tab, server: Server) -> None:
+    tab.resize(1100, 900)
+    show(tab, server.url, "browser")
+    for _ in range(12):
+        tab.press("Tab", 9)
+        if tab.evaluate("document.activeElement.textContent") == "anger":
+            break
+    tab.press("Enter", 13, "\r")
+    wait_until_done(tab)
+    assert tab.evaluate("document.activeElement.id") == "timeline"
+    position = "Number(document.getElementById('timeline').getAttribute('aria-valuenow'))"
+    tab.press("ArrowRight", 39)
+    tab.press("ArrowRight", 39)
+    assert 0 < tab.evaluate(position) < 1
+    words = tab.evaluate("document.getElementById('timeline').getAttribute('aria-valuetext')")
+    assert re.fullmatch(r"0\.\d s, [a-z]+ \d+ %", words)
+    tab.press("End", 35)
+    length = soundfile.info(SAMPLES / "10b10Wa.flac").duration
+    assert tab.evaluate(position) == pytest.approx(length, abs=0.01)
+    tab.press("Home", 36)
+    assert tab.evaluate(position) == 0
+    tab.press(" ", 32, " ")
+    tab.wait_for(f"{position} > 0.2")
+    assert tab.evaluate("document.getElementById('play').getAttribute('aria-label')") == "Pause"
+    tab.press(" ", 32, " ")
+    assert tab.evaluate("document.getElementById('play').getAttribute('aria-label')") == "Play"
+
+
+@needs_chromium
+@needs_modules
+def test_everything_that_can_be_used_has_a_name(tab: Tab, server: Server) -> None:
+    show(tab, server.url, "browser")
+    drop(tab, CLIP)
+    tab.call("Accessibility.enable")
+    nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
+    tab.call("Accessibility.disable")
+    usable = {"button", "link", "slider", "radio", "combobox", "textbox", "DisclosureTriangle"}
+    found = [node for node in nodes if node.get("role", {}).get("value") in usable]
+    assert {"button", "link", "slider", "radio"} <= {node["role"]["value"] for node in found}
+    assert [node for node in found if not node.get("name", {}).get("value")] == []
+
+
+@needs_chromium
+@needs_modules
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_fits_a_phone_and_can_be_read_in_both_themes(
+    tab: Tab, server: Server, dark: bool
+) -> None:
+    tab.resize(375, 812, dark=dark)
+    show(tab, server.url, "browser")
+    for state in ("empty", "result"):
+        if state == "result":
+            drop(tab, CLIP)
+        assert tab.evaluate("document.documentElement.scrollWidth") == 375
+        small = tab.evaluate(
+            "[...document.querySelectorAll('button:not(.sample), select')]"
+            ".filter((b) => b.offsetHeight && b.offsetHeight < 36).map((b) => b.id)"
+        )
+        assert small == []
+    style = "getComputedStyle(document.body).getPropertyValue"
+    colour = {
+        name: tab.evaluate(f"{style}('--{name}')")
+        for name in ("ink", "muted", "accent", "warn", "paper", "ground", "on-accent")
+    }
+    pairs = [
+        (text, back) for text in ("ink", "muted", "accent", "warn") for back in ("paper", "ground")
+    ]
+    for text_colour, back in [*pairs, ("on-accent", "accent")]:
+        assert contrast(colour[text_colour], colour[back]) >= 4.5, (text_colour, back)
+    assert (luminance(colour["paper"]) < 0.1) == dark
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of ``#rrggbb`` by WCAG 2."""
+    values = np.array([int(colour.strip()[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@needs_chromium
+def test_without_the_files_the_service_listens_and_keys_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keys = tmp_path / "keys.txt"
+    keys.write_text(KEY)
+    with ExitStack() as stack:
+        server = stack.enter_context(serving("--keys", keys))
+        tab = stack.enter_context(browsing(tmp_path / "profile"))
+        tab.open(f"{server.url}/")
+        tab.wait_for("!document.getElementById('key-form').hidden")
+        tab.evaluate(
+            f"document.getElementById('key').value = '{KEY}';"
+            "document.getElementById('key-form').requestSubmit()"
+        )
+        wait_until_ready(tab)
+        assert tab.evaluate("document.body.dataset.engine") == "service"
+        assert text(tab, "engine").endswith(server.url.removeprefix("http://"))
+        assert "Audio is sent to the service" in text(tab, "privacy")
+        assert tab.evaluate("document.querySelector('[name=engine]')") is None
+        tab.evaluate(SPY)
+        drop(tab, CLIP)
+        assert saved(tab)["whole"]["label"] == recognizer.predict(CLIP).label
+        tab.evaluate("document.getElementById('again').click()")
+        tab.wait_for("!document.getElementById('trouble').hidden")
+        assert text(tab, "trouble") == "There is no microphone."
+    refused = httpx.codes.UNAUTHORIZED
+    assert [line for line in tab.complaints if f"status of {refused}" not in line] == []
+
+
+@needs_node
+def test_spare_colours_are_given_alike(tmp_path: Path) -> None:
+    labels = ["sad", "anger", "awe", "pride", "Happy"]
+    script = tmp_path / "colours.mjs"
+    script.write_text(
+        (PAGE / "colours.js").read_text()
+        + f"\nconsole.log(JSON.stringify(coloursOf({json.dumps(labels)})));"
+    )
+    run = subprocess.run(["node", script], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == colours_of(labels)
