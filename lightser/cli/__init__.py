@@ -1,17 +1,20 @@
 """Words on the command line: one verb per file, thin over the library.
 
-Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong (one line), 1 a bug.
+Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong (one line), 1 a bug,
+130 interrupted.
 """
 
 import sys
 
 import typer
 
+from lightser.cli.interrupted import Commands, Interrupted
 from lightser.errors import LightserError
 from lightser.registry import import_siblings
 
 app = typer.Typer(
     name="lightser",
+    cls=Commands,
     help="Lightweight speech emotion recognition.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -20,13 +23,15 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; our own errors become one line on stderr and exit code 2."""
+    """Run the command line; our own errors, and interrupts, become one line on stderr."""
     import_siblings(__name__, __path__)
     try:
         app()
     except LightserError as error:
         print(f"lightser: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("lightser: interrupted", file=sys.stderr)
+    except (Interrupted, KeyboardInterrupt) as end:
+        words = f"interrupted, {end}" if str(end) else "interrupted"
+        after = "\n" if sys.stderr.isatty() else ""  # of the ^C that a terminal shows
+        print(f"{after}lightser: {words}", file=sys.stderr)
         sys.exit(130)

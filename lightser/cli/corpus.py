@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightser.cli import app
+from lightser.cli.interrupted import resumable
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, LightserError, MissingExtra, UnknownName
 
@@ -202,7 +203,8 @@ def download(
 
     corpus = CORPORA[name]
     print(f"{corpus.title}; licence: {corpus.license}; {corpus.url}", file=sys.stderr)
-    with progress_bar("Fetching", bytes=True) as progress:
+    on = resumable("the same command goes on with what is there")
+    with on, progress_bar("Fetching", bytes=True) as progress:
         fetched = download_corpus(name, folder, progress=progress)
     with spoken_warnings():
         utterances = load_corpus(name, folder)

@@ -10,6 +10,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
+from lightser.cli.interrupted import resumable
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadResults, MissingExtra
 from lightser.whole import write_whole
@@ -101,7 +102,10 @@ def reproduce(
         return
     for item in plans:
         n_missing = len(missing_jobs(item))
-        with Watch(len(item.jobs), len(item.jobs) - n_missing) as watch:
+        with (
+            resumable("the same command goes on from the last checkpoint"),
+            Watch(len(item.jobs), len(item.jobs) - n_missing) as watch,
+        ):
             run(
                 item,
                 engine=engine,

@@ -9,6 +9,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
+from lightser.cli.interrupted import resumable
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadModel, MissingExtra
 
@@ -63,7 +64,7 @@ def train(
     work = out.with_name(f"{out.name}.training")
     plan = make_plan(facts, table, name=recipe_name(path), out=work, device=device)
     scored = results or Path("results") / plan.name
-    with Watch(1) as watch:
+    with resumable("the same command goes on from the last checkpoint"), Watch(1) as watch:
         system = train_final(plan, seed=seed, progress=watch.running)
     card = write_trained_model(
         system,

@@ -1,0 +1,32 @@
+"""Ctrl-C: one line, which says how to go on where work is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from typer.core import TyperGroup
+
+
+class Interrupted(Exception):
+    """A command was ended by Ctrl-C; the message says how to go on, if one can.
+
+    It is no KeyboardInterrupt, since Typer has words of its own for that.
+    """
+
+
+@contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Have Ctrl-C say how to go on with what is done in here."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(how) from None
+
+
+class Commands(TyperGroup):
+    """Commands of which each can be interrupted."""
+
+    def invoke(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command that was asked for."""
+        with resumable(""):
+            return super().invoke(*arguments, **options)
