@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[str, typer.Argument(help="A name from: lightser models, or a model folder.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    to: Annotated[str, typer.Option(help="The target: onnx, litert or micro.")] = "onnx",
+    to: Annotated[str, typer.Option(help="The target: onnx, litert, micro or stream.")] = "onnx",
     precision: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
     frontend: Annotated[
         str, typer.Option(help="in: the file takes samples; out: it takes features.")

@@ -88,7 +88,7 @@ def to_graph(
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _forget_origin(model)
+    forget_origin(model)
     return model
 
 
@@ -118,7 +118,7 @@ def _bigru(x: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
     return op.Reshape(op.Transpose(states, perm=[2, 0, 1, 3]), as_ours)  # [B, F, 2H]
 
 
-def _forget_origin(model: onnx.ModelProto) -> None:
+def forget_origin(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes, among them stack traces with paths of this machine."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
