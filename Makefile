@@ -26,7 +26,12 @@ PACKAGE := pyproject.toml $(wildcard lightser/*.py lightser/*/*.py lightser/infe
 DEMO_READY := $(DEMO)/.installed-$(or $(EXTRAS),base)
 DEV_READY := $(DEV)/.installed
 
-.PHONY: help demo test lint unit docs wheel clean
+# The package for browsers is tested where npm is.
+WEB := packages/lightser-web
+WEB_READY := $(WEB)/node_modules/.package-lock.json
+WEB_WANTED := $(if $(shell command -v npm 2>/dev/null),$(WEB_READY))
+
+.PHONY: help demo test lint unit web page docs wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 15
@@ -48,8 +53,14 @@ lint: $(DEV_READY)  ## format, lint, spelling and types
 	@$(IN_DEV)/mypy --no-error-summary
 
 # One thread each: the tests run side by side, and PyTorch's own threads would only fight.
-unit: $(DEV_READY)  ## the tests alone, doctests among them, with coverage
+unit: $(DEV_READY) $(WEB_WANTED)  ## the tests alone, doctests among them, with coverage
 	@OMP_NUM_THREADS=1 $(IN_DEV)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+web: $(WEB_READY)  ## test the package for browsers by itself
+	@cd $(WEB) && npm test --silent
+
+page: $(DEV_READY)  ## get what the page of `lightser serve` needs to listen in the browser
+	@$(IN_DEV)/lightser serve --get-assets
 
 docs: $(DEV_READY)  ## renew what is generated in README.md and docs/
 	@$(IN_DEV)/python docs/generate.py
@@ -60,6 +71,7 @@ wheel: $(DEV_READY)  ## build a wheel into dist/
 
 clean:  ## remove environments, caches and builds
 	rm -rf $(DEMO) $(DEV) .build build dist demo.png .coverage* htmlcov
+	rm -rf $(WEB)/node_modules $(WEB)/types $(WEB)/*.tgz
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEMO_READY): $(PACKAGE)
@@ -72,6 +84,10 @@ $(DEV_READY): pyproject.toml
 	@echo "Installing lightser with its development extra into $(DEV) (some minutes) ..."
 	@$(call new_environment,$(DEV))
 	@$(IN_DEV)/python $(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e ".[dev]"
+	@touch $@
+
+$(WEB_READY): $(WEB)/package-lock.json
+	@cd $(WEB) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 define new_environment
