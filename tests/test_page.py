@@ -360,6 +360,21 @@ def test_what_is_no_audio_is_said_in_words(page: Tab, tmp_path: Path) -> None:
 
 @needs_chromium
 @needs_modules
+def test_where_nobody_speaks_it_says_silence(tab: Tab, server: Server, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    soundfile.write(tmp_path / "pause.wav", np.append(samples, np.zeros(5 * rate, "f4")), rate)
+    show(tab, server.url, "browser")
+    drop(tab, tmp_path / "pause.wav")
+    spoken = len(samples) / rate
+    for segment in saved(tab)["segments"]:
+        assert (segment["label"] == "silence") == (segment["start"] >= spoken)
+        assert (segment["probabilities"] == {}) == (segment["label"] == "silence")
+    last = "document.querySelector('#table tbody tr:last-child').textContent"
+    assert tab.evaluate(last).endswith("silence")
+
+
+@needs_chromium
+@needs_modules
 def test_it_is_used_with_keys_alone(tab: Tab, server: Server) -> None:
     tab.resize(1100, 900)
     show(tab, server.url, "browser")

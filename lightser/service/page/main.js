@@ -13,6 +13,7 @@ import { clock, percent, runnersUp } from "./words.js";
 const LONGEST_S = 3600; // of a file: its samples are held here
 const LONGEST_LIVE_S = 600;
 const LIVE_HOP_S = 0.5;
+const SILENCE = 0.005; // -46 dB: a window that is nowhere louder is called silence
 
 const element = (id) => document.getElementById(id);
 const [stage, timelineBox, file] = ["stage", "timeline", "file"].map(element);
@@ -165,12 +166,13 @@ async function listenTo(blob, name, isLatest) {
   working("Listening …");
   const whole = await engine.predict(blob, clip);
   if (!isLatest()) return;
+  const isBlind = clip === null;
   clip ??= { samples: new Float32Array(Math.round(whole.durationS * 1000)), rate: 1000 };
   const cut = { windowS: card.window_s, hopS: hopFor(whole.durationS) };
   present(name, { rate: clip.rate, hopS: cut.hopS, live: false });
   timeline.hear(clip.samples);
   player.clip = clip;
-  shown.whole = whole;
+  Object.assign(shown, { whole, isBlind });
   sayHeard(whole, whole.windows > 1 ? "on average" : "");
   bars.show(whole.probabilities);
   for await (const segment of engine.segments(blob, clip, cut)) {
@@ -194,13 +196,16 @@ async function listenLive(isLatest) {
   element("heard").textContent = "Listening …";
   const smoother = new Smoother();
   const parts = [];
-  const mean = {};
+  const sum = Object.fromEntries(card.labels.map((label) => [label, 0]));
   const onSegment = (raw) => {
+    if (isSilent(raw)) {
+      smoother.reset(); // who speaks next need not feel as before
+      take(raw);
+      saySilence();
+      return;
+    }
     const shares = card.labels.map((label) => raw.probabilities[label]);
-    card.labels.forEach((label, i) => {
-      const n = shown.segments.length;
-      mean[label] = ((mean[label] ?? 0) * n + shares[i]) / (n + 1);
-    });
+    card.labels.forEach((label, i) => (sum[label] += shares[i]));
     const smoothed = smoother.add(shares, raw.end);
     const label = card.labels[smoothed.label];
     const probabilities = Object.fromEntries(card.labels.map((name, i) => [name, smoothed.probabilities[i]]));
@@ -222,23 +227,26 @@ async function listenLive(isLatest) {
   } finally {
     microphone?.close();
     microphone = null;
-    if (isLatest()) endLive(parts, rate, mean);
+    if (isLatest()) endLive(parts, rate, sum);
   }
 }
 
-function endLive(parts, rate, mean) {
+function endLive(parts, rate, sum) {
   const samples = new Float32Array(parts.reduce((n, part) => n + part.length, 0));
   parts.reduce((at, part) => (samples.set(part, at), at + part.length), 0);
   timeline.finish();
   player.clip = { samples, rate };
-  if (shown.segments.length) {
+  const heard = Object.values(sum).reduce((a, b) => a + b); // of each segment, 1
+  if (heard) {
+    const mean = Object.fromEntries(Object.entries(sum).map(([label, total]) => [label, total / heard]));
     const [label, confidence] = Object.entries(mean).sort((a, b) => b[1] - a[1])[0];
     shown.whole = { label, confidence, probabilities: mean };
     sayHeard(shown.whole, "on average");
     bars.show(mean);
   } else {
-    element("heard").textContent = "Too short to say";
+    element("heard").textContent = shown.segments.length ? "Silence" : "Too short to say";
     element("then").textContent = "";
+    bars.show({});
   }
   finish();
 }
@@ -266,8 +274,19 @@ function present(name, { rate, hopS, live }) {
 }
 
 function take(segment) {
-  shown.segments.push(segment);
-  timeline.add(segment);
+  const silence = { ...segment, label: "silence", confidence: 1, probabilities: {} };
+  const taken = isSilent(segment) ? silence : segment;
+  shown.segments.push(taken);
+  timeline.add(taken);
+}
+
+const isSilent = ({ start, end }) => !shown.isBlind && timeline.loudest(start, end) < SILENCE;
+
+function saySilence() {
+  element("heard").textContent = "Silence";
+  element("then").textContent = "";
+  element("say").textContent = "silence";
+  bars.show({});
 }
 
 function finish() {
@@ -275,7 +294,7 @@ function finish() {
   stage.classList.remove("live");
   element("stop").hidden = true;
   element("another").hidden = element("again").hidden = false;
-  element("play").disabled = false;
+  element("play").disabled = Boolean(shown.isBlind);
   element("bars-title").textContent = "The whole clip";
   element("source").textContent = `${name} · ${clock(timeline.duration)}`;
   element("count").textContent = segments.length === 1 ? "1 segment" : `${segments.length} segments`;
@@ -314,7 +333,8 @@ function moved(seconds) {
   element("clock").textContent = `${clock(seconds)} / ${clock(timeline.duration)}`;
   timelineBox.setAttribute("aria-valuenow", seconds.toFixed(2));
   const segment = timeline.segmentAt(seconds);
-  const words = segment ? `${segment.label} ${percent(segment.confidence)}` : "";
+  const share = segment?.label === "silence" ? "" : ` ${percent(segment?.confidence ?? 0)}`;
+  const words = segment ? segment.label + share : "";
   timelineBox.setAttribute("aria-valuetext", `${seconds.toFixed(1)} s, ${words}`);
   const ended = !player.playing && seconds >= timeline.duration;
   const moment = ended ? null : segment;

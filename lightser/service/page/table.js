@@ -14,7 +14,7 @@ export function fillTable(table, labels, segments) {
         cell("td", `${start.toFixed(2)} s`),
         cell("td", `${end.toFixed(2)} s`),
         cell("td", label),
-        ...labels.map((name) => cell("td", probabilities[name].toFixed(3))),
+        ...labels.map((name) => cell("td", probabilities[name]?.toFixed(3) ?? "")),
       );
       return row;
     }),
@@ -31,7 +31,7 @@ export function asCsv(labels, segments) {
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const rows = segments.map((segment) => [
     ...FIELDS.map((field) => segment[field]),
-    ...labels.map((label) => segment.probabilities[label]),
+    ...labels.map((label) => segment.probabilities[label] ?? ""),
   ]);
   return [[...FIELDS, ...labels], ...rows].map((row) => row.map((v) => quoted(String(v))).join(",") + "\n").join("");
 }

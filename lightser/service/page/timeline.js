@@ -49,6 +49,15 @@ export class Timeline {
     this.#ask();
   }
 
+  /** Return the loudest sample of a stretch. */
+  loudest(start, end) {
+    let loudest = 0;
+    for (let bin = Math.floor(start * 100); bin < end * 100; bin++) {
+      loudest = Math.max(loudest, this.#peaks[bin] ?? 0);
+    }
+    return loudest;
+  }
+
   add(segment) {
     this.#segments.push(segment);
     this.#ask();
@@ -161,7 +170,7 @@ export class Timeline {
       if (begin > this.duration) break;
       while (area < areas.length - 1 && areas[area].to < begin) area++;
       const known = areas.length && begin >= areas[area].from && begin <= areas[area].to;
-      pen.fillStyle = known ? this.#colours[areas[area].segment.label] : faint;
+      pen.fillStyle = (known && this.#colours[areas[area].segment.label]) || faint;
       const half = Math.max((Math.sqrt(peak / loudest) * height) / 2, 1.25);
       round(pen, px, middle - half, bar, 2 * half, 1.25);
     }
@@ -175,6 +184,7 @@ export class Timeline {
     pen.fillStyle = faint;
     pen.fillRect(0, top, x(this.#span()[1]), height);
     for (const { from, to, segment } of areas) {
+      if (!this.#colours[segment.label]) continue; // silence
       pen.globalAlpha = 0.35 + 0.65 * segment.confidence;
       pen.fillStyle = this.#colours[segment.label];
       pen.fillRect(x(from), top, x(to) - x(from) + 0.5, height);
@@ -194,7 +204,7 @@ export class Timeline {
     pen.clip();
     const points = areas.map(({ segment }) => ({
       at: x((segment.start + segment.end) / 2),
-      shares: this.#labels.map((label) => segment.probabilities[label]),
+      shares: this.#labels.map((label) => segment.probabilities[label] ?? 0),
     }));
     points.unshift({ ...points[0], at: x(areas[0].from) });
     points.push({ ...points.at(-1), at: x(areas.at(-1).to) });
