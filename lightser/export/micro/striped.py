@@ -28,6 +28,7 @@ from lightser.export.micro.plan import plan
 Operation = schema.BuiltinOperator
 NAMES = {value: name for name, value in vars(Operation).items() if isinstance(value, int)}
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+ROWS = 1  # dimension of a map
 MOST_JOINED = 10  # tensors, in TensorFlow Lite Micro
 
 
@@ -110,7 +111,7 @@ class _Striper:
             if stripe.tensor is None:
                 stripe.tensor = self._compute(tensor, stripe.first, stripe.end)
             inner = max(first, stripe.first), min(end, stripe.end)
-            parts.append(self._slice(stripe.tensor, inner[0] - stripe.first, inner[1] - inner[0]))
+            parts.append(self._rows_of(stripe.tensor, inner[0] - stripe.first, inner[1] - inner[0]))
         return self._join(parts)
 
     def _join(self, parts: Sequence[int]) -> int:
@@ -125,26 +126,33 @@ class _Striper:
             parts,
             self._like(parts[0], rows=sum(map(self._rows, parts))),
             schema.BuiltinOptions.ConcatenationOptions,
-            _options(schema.ConcatenationOptionsT(), axis=1),
+            _options(schema.ConcatenationOptionsT(), axis=ROWS),
         )
 
     def _compute(self, tensor: int, first: int, end: int) -> int:
         """Compute rows ``first`` to ``end`` of a map from what it is made of."""
         if self._is_input(tensor):
-            return self._slice(tensor, first, end - first)
+            return self._rows_of(tensor, first, end - first)
         op = self.maker[tensor]
         name, source = self._name(op), int(op.inputs[0])
         result = self._like(tensor, rows=end - first)
         if name == Operation.QUANTIZE:
             return self._add(op, [self._part(source, first, end)], [result])
-        if name == Operation.CONCATENATION and op.builtinOptions.axis in (3, -1):
+        if name == Operation.CONCATENATION:
+            if op.builtinOptions.axis == ROWS:
+                return self._chain(op, first, end)
             return self._add(op, [self._part(int(i), first, end) for i in op.inputs], [result])
+        if name == Operation.SLICE:
+            begin = [int(n) for n in self._values(int(op.inputs[1]))]
+            part = self._part(source, begin[ROWS] + first, begin[ROWS] + end)
+            begin[ROWS] = 0
+            return self._slice(part, begin, self.graph.tensors[result].shape)
         if name == Operation.AVERAGE_POOL_2D:
             step = op.builtinOptions.strideH
             if op.builtinOptions.filterHeight == step:
                 last = min(end * step, self._rows(source))
                 return self._add(op, [self._part(source, first * step, last)], [result])
-        if NAMES[name] in CONVOLUTIONS and _keeps_rows(op.builtinOptions):
+        if NAMES[name] in CONVOLUTIONS and self._keeps_rows(op):
             return self._convolve(op, first, end, result)
         raise BadModel(f"{NAMES[name]} cannot be computed in stripes of rows")
 
@@ -160,7 +168,7 @@ class _Striper:
             ((width - 1) // 2, width // 2),
         )
         options = op.builtinOptions
-        if height > 1 and op.builtinOptions.padding == schema.Padding.SAME:
+        if height > 1:
             options = copy.copy(options)
             options.padding = schema.Padding.VALID
             part = self._pad(part, zeros)
@@ -169,7 +177,7 @@ class _Striper:
     def _pad(self, tensor: int, zeros: Sequence[tuple[int, int]]) -> int:
         if not np.any(zeros):
             return tensor
-        padding = self._constant(np.array([(0, 0), *zeros, (0, 0)]))
+        padding = self._constant([(0, 0), *zeros, (0, 0)])
         shape = self.graph.tensors[tensor].shape
         added = [0, *map(sum, zeros), 0]
         result = self._new(tensor, [int(n) + more for n, more in zip(shape, added, strict=True)])
@@ -181,19 +189,35 @@ class _Striper:
             schema.PadOptionsT(),
         )
 
-    def _slice(self, tensor: int, first: int, n_rows: int) -> int:
+    def _chain(self, op: Any, first: int, end: int) -> int:
+        """Join rows of maps that stand one behind the other."""
+        parts, start = [], 0
+        for tensor in map(int, op.inputs):
+            stop = start + self._rows(tensor)
+            if first < stop and start < end:
+                parts.append(self._part(tensor, max(first, start) - start, min(end, stop) - start))
+            start = stop
+        return self._join(parts)
+
+    def _rows_of(self, tensor: int, first: int, n_rows: int) -> int:
         shape = [int(n) for n in self.graph.tensors[tensor].shape]
-        if n_rows == shape[1]:
+        shape[ROWS] = n_rows
+        return self._slice(tensor, [0, first, 0, 0], shape)
+
+    def _slice(self, tensor: int, begin: Sequence[int], shape: Any) -> int:
+        if list(shape) == list(self.graph.tensors[tensor].shape):
             return tensor
-        shape[1] = n_rows
-        begin, size = self._constant(np.array([0, first, 0, 0])), self._constant(np.array(shape))
         return self._make(
             Operation.SLICE,
-            [tensor, begin, size],
+            [tensor, self._constant(begin), self._constant(shape)],
             self._new(tensor, shape),
             schema.BuiltinOptions.SliceOptions,
             schema.SliceOptionsT(),
         )
+
+    def _values(self, tensor: int) -> Any:
+        data = self.model.buffers[self.graph.tensors[tensor].buffer].data
+        return np.frombuffer(bytes(data), np.int32)
 
     def _is_input(self, tensor: int) -> bool:
         """Say whether a map is what the graph is given, perhaps in another shape."""
@@ -207,7 +231,13 @@ class _Striper:
         )
 
     def _rows(self, tensor: int) -> int:
-        return int(self.graph.tensors[tensor].shape[1])
+        return int(self.graph.tensors[tensor].shape[ROWS])
+
+    def _keeps_rows(self, op: Any) -> bool:
+        """Say whether a convolution has as many rows as what it is given."""
+        options, height = op.builtinOptions, self.graph.tensors[int(op.inputs[1])].shape[1]
+        steps = (options.strideH, options.strideW, options.dilationHFactor, options.dilationWFactor)
+        return steps == (1, 1, 1, 1) and (height == 1 or options.padding == schema.Padding.SAME)
 
     def _name(self, op: Any) -> int:
         code = self.model.operatorCodes[op.opcodeIndex]
@@ -267,13 +297,6 @@ class _Striper:
 
 def _cut(n_rows: int, size: int) -> list[_Stripe]:
     return [_Stripe(i, min(i + size, n_rows)) for i in range(0, n_rows, size)]
-
-
-def _keeps_rows(options: Any) -> bool:
-    return bool(
-        options.strideH == options.strideW == 1
-        and options.dilationHFactor == options.dilationWFactor == 1
-    )
 
 
 def _options(options: Any, **values: int) -> Any:
