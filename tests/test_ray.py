@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,23 @@ class Machines:
         self.store = {"object_store_memory": 80 * 2**20}
         head = {"num_cpus": 0, "include_dashboard": False, **self.store}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = [self.cluster.add_node(num_cpus=1, **self.store) for _ in range(2)]
+        self.nodes = [self.cluster.add_node(num_cpus=1, wait=False, **self.store) for _ in range(2)]
         self.cluster.wait_for_nodes()
 
     def lose_one(self) -> None:
-        """Kill a node with all that runs on it, and let another one join later."""
+        """Kill a node with all that runs on it."""
         self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
-        self.nodes.append(self.cluster.add_node(num_cpus=1, wait=False, **self.store))
+
+    def kill_who_runs(self, task: str) -> int:
+        """Kill a process that runs a task, and return how many were."""
+        for node in self.nodes:
+            (raylet,) = node.all_processes["raylet"]
+            pid = raylet.process.pid
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                if f"ray::{task}" in Path(f"/proc/{child}/cmdline").read_text():
+                    os.kill(int(child), signal.SIGKILL)
+                    return 1
+        return 0
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +64,40 @@ def machines() -> Iterator[Machines]:
 def rows_of(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_training_loses_nothing_when_a_process_is_killed(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTSER_CACHE", str(tmp_path / "cache"))
+    recipe = Recipe(
+        title="tiny",
+        system="light_sernet",
+        corpus=Choice(name="emodb"),
+        frontend=Choice(name="light_sernet", options={"window_s": 0.7}),
+        model=Choice(name="light_sernet", options={"momentum": 0.1}),
+        optim=Optim(epochs=3, batch_size=4, learning_rate=1e-3),
+        protocol=ProtocolChoice(name="loso"),
+    )
+    table = tiny_corpus()
+    expected = make_plan(recipe, table, name="t", out=tmp_path / "expected")
+    run(expected, engine="serial")
+    plan = make_plan(recipe, table, name="t", out=tmp_path / "ours")
+    killed: list[int] = []
+
+    def progress(states: dict[str, Any]) -> None:
+        if states and not sum(killed):  # a job is in its middle
+            killed.append(machines.kill_who_runs("_files_of"))
+
+    ran: list[str] = []
+    scores = run(plan, engine="ray", progress=progress, done=lambda job, _: ran.append(job.name))
+    assert sum(killed) == 1 and scores["complete"]
+    assert sorted(ran) == sorted(job.name for job in plan.jobs)
+    for file in ("predictions.csv", "history.csv"):
+        pd.testing.assert_frame_equal(
+            pd.read_csv(tmp_path / "ours" / file), pd.read_csv(tmp_path / "expected" / file)
+        )
 
 
 def test_an_archive_loses_and_doubles_nothing_when_a_machine_is_lost(
@@ -92,37 +137,3 @@ def test_a_model_that_is_not_there_is_one_line(machines: Machines, tmp_path: Pat
             tmp_path / "o.csv", sources=[str(ANGER)], model=model, engine="ray", tell=tell
         )
     assert "\n" not in str(error.value)
-
-
-def test_a_training_loses_nothing_when_a_machine_is_lost(
-    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LIGHTSER_CACHE", str(tmp_path / "cache"))
-    recipe = Recipe(
-        title="tiny",
-        system="light_sernet",
-        corpus=Choice(name="emodb"),
-        frontend=Choice(name="light_sernet", options={"window_s": 0.7}),
-        model=Choice(name="light_sernet", options={"momentum": 0.1}),
-        optim=Optim(epochs=3, batch_size=4, learning_rate=1e-3),
-        protocol=ProtocolChoice(name="loso"),
-    )
-    table = tiny_corpus()
-    expected = make_plan(recipe, table, name="t", out=tmp_path / "expected")
-    run(expected, engine="serial")
-    plan = make_plan(recipe, table, name="t", out=tmp_path / "ours")
-    lost: list[str] = []
-
-    def progress(states: dict[str, Any]) -> None:
-        if states and not lost:  # a job is in its middle
-            lost.extend(states)
-            machines.lose_one()
-
-    ran: list[str] = []
-    scores = run(plan, engine="ray", progress=progress, done=lambda job, _: ran.append(job.name))
-    assert lost and scores["complete"]
-    assert sorted(ran) == sorted(job.name for job in plan.jobs)
-    for file in ("predictions.csv", "history.csv"):
-        pd.testing.assert_frame_equal(
-            pd.read_csv(tmp_path / "ours" / file), pd.read_csv(tmp_path / "expected" / file)
-        )
