@@ -14,7 +14,7 @@ from lightser.training.jobs import Job, as_examples, make_loss, prepare
 from lightser.training.loop import batch_loss, make_optimizer, predict, window_frames
 
 CLIPS = 96  # of which batches are drawn
-UPDATES = 3  # timed, after one to warm up
+UPDATES = 2  # timed, after one to warm up
 PATIENCE_S = 20.0  # updates that take longer than this are not repeated
 # What an update does not get slower by.
 OTHER_KEYS = ("title", "system", "protocol", "seeds", "published")

@@ -83,6 +83,14 @@ def ray(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
     return over_ray(jobs, workers, progress)
 
 
+def stacked(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
+    """Run jobs as one batched network; see :mod:`lightser.training.stacked`."""
+    from lightser.training.stacked import over_stacks
+
+    return over_stacks(jobs, workers, progress)
+
+
 ENGINES["local"] = local
 ENGINES["serial"] = serial
 ENGINES["ray"] = ray
+ENGINES["stacked"] = stacked

@@ -24,7 +24,7 @@ from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
 from lightser.training.batches import Clips, features_of
-from lightser.training.loop import Point, fit, predict
+from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
 from lightser.whole import write_whole
@@ -78,6 +78,12 @@ def cache_folder() -> Path:
 def run_job(job: Job) -> Path:
     """Train, predict the test part, write both tables, and return the job's folder."""
     torch.set_num_threads(1)  # folds run side by side; one job on two threads is slower than two
+    drive(job_run(job), job.recipe.optim, job.device)
+    return job.folder
+
+
+def job_run(job: Job) -> Run:
+    """Do all of a job but the gradients, which it asks for; see :func:`training_run`."""
     job.folder.mkdir(parents=True, exist_ok=True)
     system, train, parts = prepare(job)
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
@@ -92,7 +98,7 @@ def run_job(job: Job) -> Path:
             # exception would only make a pool's process take the next job.
             os._exit(1)
 
-    history = fit(
+    history = yield from training_run(
         system,
         make_loss(job, train),
         train=as_examples(train, system),
@@ -110,7 +116,7 @@ def run_job(job: Job) -> Path:
     system.save(job.folder / "weights.safetensors")
     if parts["test"] is not None:
         write_predictions(job, parts["test"], predict(system, parts["test"], job.device))
-    return job.folder
+    return history
 
 
 def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:

@@ -1,8 +1,8 @@
-"""The loop: one function that trains one system on one fold, and reads from top to bottom."""
+"""The loop: one generator that trains one system on one fold, and reads from top to bottom."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -38,7 +38,22 @@ class Point:
     chosen: int = 0
 
 
-def fit(
+@dataclass(frozen=True)
+class Task:
+    """What a run asks for once in each update: the gradient of this batch's loss.
+
+    It is asked with the generator of random numbers seeded for the update's dropout.
+    """
+
+    system: System
+    loss: nn.Module
+    batch: Batch
+
+
+Run = Generator[Task, float, list[Point]]  # asks with tasks, is sent losses, returns its history
+
+
+def training_run(
     system: System,
     loss: nn.Module,
     *,
@@ -51,8 +66,11 @@ def fit(
     folder: Path,
     device: str = "cpu",
     progress: Callable[[Point, int, float], None] = lambda point, total, seconds: None,
-) -> list[Point]:
+) -> Run:
     """Train ``system`` in place, leave it with the chosen weights, and return its history.
+
+    Who drives this generator computes the gradients: of one run, as :func:`take_step` does, or of
+    many at once.
 
     Args:
         system: the untrained module, its standardisation already fitted.
@@ -107,9 +125,8 @@ def fit(
         batch = draw_batch(train, plan[update], recipe.augment, n_frames, rng)
 
         # take a step
-        value = batch_loss(system, loss, batch, optim, device)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value = yield Task(system, loss, batch)
         if optim.clip_norm is not None:
             nn.utils.clip_grad_norm_(system.parameters(), optim.clip_norm)
         optimizer.step()
@@ -118,7 +135,7 @@ def fit(
                 system.network.clip_latent()  # type: ignore[operator]  # binary weights have bounds
         update_average(average, system, optim.average, update)
         total_loss, n_seen = (
-            total_loss + value.item() * len(batch.labels),
+            total_loss + value * len(batch.labels),
             n_seen + len(batch.labels),
         )
 
@@ -159,18 +176,54 @@ def fit(
     return history
 
 
+def drive(run: Run, optim: Optim, device: str) -> list[Point]:
+    """Give a run the gradients it asks for, one after another, and return its history."""
+    answer = None
+    while True:
+        try:
+            task = next(run) if answer is None else run.send(answer)
+        except StopIteration as done:
+            history: list[Point] = done.value
+            return history
+        answer = take_step(task, optim, device)
+
+
+def take_step(task: Task, optim: Optim, device: str) -> float:
+    """Leave the gradients of a task's loss in its system, and return the loss."""
+    value = batch_loss(task.system, task.loss, task.batch, optim, device)
+    value.backward()  # type: ignore[no-untyped-call]
+    return value.item()
+
+
 def batch_loss(system: System, loss: nn.Module, batch: Batch, optim: Optim, device: str) -> Tensor:
     """Return the loss of a batch, the penalty on the network's kernels included."""
-    features, labels = batch.features.to(device), batch.labels.to(device)
     lengths = None if batch.lengths is None else batch.lengths.to(device)
-    agreement = batch.agreement.to(device)
-    if batch.partner is not None and batch.share is not None:
-        share = batch.share.to(device)
-        blend = share[:, None, None]
-        features = blend * features + (1 - blend) * features[batch.partner]
+    with half_precision(optim, device):
+        logits = system.logits(blended(batch, device), lengths).float()
+    return loss_of_logits(system, loss, batch, logits, optim)
+
+
+def half_precision(optim: Optim, device: str) -> torch.autocast:
+    """Return the context that computes products as the recipe says."""
     kind = torch.device(device).type
-    with torch.autocast(kind, torch.bfloat16, enabled=optim.precision == "bfloat16"):
-        logits = system.logits(features, lengths).float()
+    return torch.autocast(kind, torch.bfloat16, enabled=optim.precision == "bfloat16")
+
+
+def blended(batch: Batch, device: str) -> Tensor:
+    """Return the features ``[B, F, M]`` of a batch, each clip blended with its partner, if any."""
+    features = batch.features.to(device)
+    if batch.partner is None or batch.share is None:
+        return features
+    share = batch.share.to(device)[:, None, None]
+    return share * features + (1 - share) * features[batch.partner]
+
+
+def loss_of_logits(
+    system: System, loss: nn.Module, batch: Batch, logits: Tensor, optim: Optim
+) -> Tensor:
+    """Return the loss for the logits ``[B, C]`` of a batch, the penalty on kernels included."""
+    device = logits.device
+    labels, agreement = batch.labels.to(device), batch.agreement.to(device)
     if batch.partner is None or batch.share is None:
         value: Tensor = loss(logits, labels, agreement)
     else:

@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parent.parent
 BASE = "base.toml"  # to be extended, not to be run
 SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
-QUICK_EPOCHS = 4
+QUICK_EPOCHS, QUICK_UPDATES = 4, 8
 SCHEDULES = ("constant", "one_cycle", "light_sernet")
 
 
@@ -198,10 +198,10 @@ class Recipe:
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """Return the recipe cut down to minutes: a few epochs, one seed."""
+    """Return the recipe cut down to minutes: a few epochs (or updates), one seed."""
     optim = recipe.optim
     epochs = None if optim.epochs is None else min(optim.epochs, QUICK_EPOCHS)
-    updates = None if optim.updates is None else min(optim.updates, 10 * QUICK_EPOCHS)
+    updates = None if optim.updates is None else min(optim.updates, QUICK_UPDATES)
     shorter = dataclasses.replace(optim, epochs=epochs, updates=updates)
     return dataclasses.replace(recipe, optim=shorter, seeds=recipe.seeds[:1])
 

@@ -1,0 +1,206 @@
+"""The engine ``stacked``: the networks of many folds and seeds, computed as one batched network.
+
+Networks of half a million parameters leave a GPU idle; ten of them side by side do not. Each job
+keeps its own order, chance, loss, optimiser, history and checkpoints, as under any other engine:
+only forward and backward passes are shared, by :func:`torch.func.vmap` over the stacked weights.
+
+Shapes: J jobs, B clips in a batch, F frames, M bands, C classes.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lightser.errors import BadRecipe
+from lightser.training.engines import Progress, state_of
+from lightser.training.jobs import Job, job_run
+from lightser.training.loop import Run, Task, blended, half_precision, loss_of_logits
+from lightser.training.system import System
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}  # of the first logits, against one network alone
+
+
+def over_stacks(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
+    """Run jobs in stacks of ``workers`` and yield each when it is done.
+
+    Raises:
+        BadRecipe: the network cannot be computed in stacks, or its batches differ in shape.
+    """
+    if jobs[0].device == "cpu":
+        torch.set_num_threads(1)  # as the other engines
+    waiting, stack = list(jobs), Stack(jobs[0])
+    running: dict[str, tuple[Job, Run, Asked]] = {}
+
+    def go_on(job: Job, run: Run, loss: float | None) -> bool:
+        """Let a job come to its next batch; return whether it came to its end instead."""
+        try:
+            task = next(run) if loss is None else run.send(loss)
+        except StopIteration:
+            running.pop(job.name, None)
+            return True
+        running[job.name] = (job, run, stack.take(task))
+        return False
+
+    while waiting or running:
+        while waiting and len(running) < workers:
+            job = waiting.pop(0)
+            if go_on(job, job_run(job), None):
+                yield job
+        members = list(running.values())
+        losses = stack.step([asked for _, _, asked in members]) if members else []
+        for (job, run, _), loss in zip(members, losses, strict=True):
+            if go_on(job, run, loss):
+                yield job
+        progress({job.name: state for job, _, _ in running.values() if (state := state_of(job))})
+
+
+class Logits(nn.Module):
+    """What a system computes after its front end, ``[B, F, M]`` to ``[B, C]``."""
+
+    def __init__(self, system: System):
+        super().__init__()
+        self.standardize, self.network = system.standardize, system.network
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network(self.standardize(features), None)  # type: ignore[no-any-return]
+
+
+class GivenDropout(nn.Module):
+    """Dropout whose mask ``[B, ...]`` is given: each job's own chance, drawn before stacking."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor):
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.mask
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job's task, and what of it is stacked: weights, buffers and masks by name."""
+
+    task: Task
+    weights: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    features: Tensor  # [B, F, M]
+
+
+class Stack:
+    """Forward and backward passes of many systems at once.
+
+    Args:
+        job: one of those that will be stacked; they share its recipe and device.
+    """
+
+    def __init__(self, job: Job):
+        self.optim, self.device = job.recipe.optim, job.device
+        self.model = job.recipe.model.name
+        self.template: nn.Module | None = None
+        self.reference: Tensor | None = None  # logits of the first task, computed alone
+        self.dropouts: dict[str, tuple[float, Tensor]] = {}  # share, and ones as its input
+
+    def take(self, task: Task) -> Asked:
+        """Take a task while its dropout's generator is seeded, and draw its masks."""
+        features = blended(task.batch, self.device)
+        if self.template is None:
+            self._begin(task, features)
+        if task.batch.lengths is not None or features.shape != self.shape:
+            raise BadRecipe(
+                f"the engine 'stacked' needs clips of one length and batches of one size; those of "
+                f"this recipe ('{self.model}') differ: take --engine local"
+            )
+        part = Logits(task.system)
+        masks = {
+            f"{name}.mask": nn.functional.dropout(ones, share)
+            for name, (share, ones) in self.dropouts.items()
+        }
+        return Asked(
+            task, dict(part.named_parameters()), dict(part.named_buffers()), masks, features
+        )
+
+    def _begin(self, task: Task, features: Tensor) -> None:
+        """Compute the first task alone, on a copy, to compare with, and see where dropout is."""
+        self.shape = features.shape
+        alone = copy.deepcopy(Logits(task.system))
+
+        def remember(name: str, share: float, x: Tensor) -> None:
+            self.dropouts[name] = (share, torch.ones_like(x))
+
+        for name, module in alone.named_modules():
+            if isinstance(module, nn.Dropout):
+                share = module.p
+                module.register_forward_pre_hook(
+                    lambda _, x, name=name, share=share: remember(name, share, x[0])
+                )
+        devices = [] if self.device == "cpu" else [torch.device(self.device)]
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices),
+            half_precision(self.optim, self.device),
+        ):
+            self.reference = alone(features).float()
+        self.template = copy.deepcopy(Logits(task.system)).train()
+        for name, (_, ones) in self.dropouts.items():
+            self.template.set_submodule(name, GivenDropout(ones))
+
+    def step(self, asked: Sequence[Asked]) -> list[float]:
+        """Leave the gradient of each task's loss in its system, and return the losses."""
+
+        def stacked(what: str) -> dict[str, Tensor]:
+            names = getattr(asked[0], what)
+            return {name: torch.stack([getattr(a, what)[name] for a in asked]) for name in names}
+
+        buffers = stacked("buffers")
+        state = {**stacked("weights"), **buffers, **stacked("masks")}
+        features = torch.stack([a.features for a in asked])  # [J, B, F, M]
+        logits = self._logits(state, features)  # [J, B, C]
+        if self.reference is not None:
+            self._compare(logits[0])
+        losses = [
+            loss_of_logits(a.task.system, a.task.loss, a.task.batch, logits[j], self.optim)
+            for j, a in enumerate(asked)
+        ]
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for name, tensors in buffers.items():  # running statistics have moved
+                for a, tensor in zip(asked, tensors, strict=True):
+                    a.buffers[name].copy_(tensor)
+        return [loss.item() for loss in losses]
+
+    def _logits(self, state: dict[str, Tensor], features: Tensor) -> Tensor:
+        assert self.template is not None
+        template = self.template
+
+        def one(own: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(template, own, (x,))  # type: ignore[no-any-return]
+
+        try:
+            with half_precision(self.optim, self.device):
+                logits: Tensor = vmap(one)(state, features)
+        except (RuntimeError, NotImplementedError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise BadRecipe(
+                f"the network '{self.model}' cannot be computed in stacks: take --engine local "
+                f"({reason})"
+            ) from error
+        return logits.float()
+
+    def _compare(self, logits: Tensor) -> None:
+        """Refuse a network that computes something else in a stack than alone."""
+        assert self.reference is not None
+        difference = float((logits.detach() - self.reference).abs().max())
+        scale = max(1.0, float(self.reference.abs().max()))
+        self.reference = None
+        if not difference <= TOLERANCE[self.optim.precision] * scale:
+            raise BadRecipe(
+                f"the network '{self.model}' computes something else in a stack than alone (its "
+                f"first logits differ by {difference:.3g}): take --engine local"
+            )
