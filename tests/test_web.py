@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -115,6 +116,7 @@ def run_node(tmp_path: Path, predictions: dict[str, Any], streams: list[dict[str
     assert run.returncode == 0, run.stdout + run.stderr
     assert "\n# pass 3\n" in run.stdout
     assert "\n# skipped 0\n" in run.stdout
+    print(*re.findall(r"# (\d+ Hz: .+)", run.stdout), sep="\n")  # seen with -s
 
 
 def test_its_own_tests_pass() -> None:

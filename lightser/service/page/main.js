@@ -60,10 +60,13 @@ async function openModel(chosen, kind) {
   enable(false);
   element("engine-text").textContent = "Waking up …";
   await engine?.release();
-  card = chosen;
-  colours = coloursOf(card.labels);
-  bars = new Bars(element("bars"), card.labels, colours);
-  showFacts(card);
+  if (card !== chosen) {
+    card = chosen;
+    colours = coloursOf(card.labels);
+    bars = new Bars(element("bars"), card.labels, colours);
+    showFacts(card);
+    clearStage(); // what another model heard
+  }
   let reason = "";
   if (kind === "browser") {
     try {
@@ -253,6 +256,14 @@ function endLive(parts, rate, sum) {
 
 // What is shown --------------------------------------------------------------------------------
 
+function clearStage() {
+  player.clip = null;
+  shown = null;
+  element("empty").hidden = false;
+  element("result").hidden = true;
+  document.body.classList.remove("shows");
+}
+
 function present(name, { rate, hopS, live }) {
   working("");
   player.clip = null;
@@ -312,16 +323,22 @@ function sayHeard({ label, confidence, probabilities }, how = "") {
   if (how || !element("say").textContent.startsWith(label)) {
     element("say").textContent = `${label} ${percent(confidence)}${how ? `, ${how}` : ""}`;
   }
-  const dot = document.createElement("i");
-  dot.style.background = colours[label];
+  const isMixed = how !== "" && confidence < 0.5;
+  const named = isMixed ? card.labels.filter((name) => probabilities[name] >= 0.1) : [label];
+  const dots = named.map((name) => {
+    const dot = document.createElement("i");
+    dot.style.background = colours[name];
+    return dot;
+  });
   const word = document.createElement("b");
-  word.textContent = label;
+  word.textContent = isMixed ? "It changes" : label;
   const share = document.createElement("span");
-  share.textContent = percent(confidence);
-  element("heard").replaceChildren(dot, word, share);
+  share.textContent = isMixed ? "" : percent(confidence);
+  element("heard").replaceChildren(...dots, word, share);
+  const first = isMixed ? `${label} ${percent(confidence)}` : "";
+  const unsure = confidence < 0.5 && !isMixed ? "not sure" : "";
   const others = runnersUp(probabilities, label);
-  const unsure = confidence < 0.5 && !how ? "not sure" : "";
-  element("then").textContent = [how, unsure, others && `then ${others}`].filter(Boolean).join(" · ");
+  element("then").textContent = [how, first || unsure, others && `then ${others}`].filter(Boolean).join(" · ");
 }
 
 /** The cursor is somewhere: show what was heard there. */
