@@ -9,6 +9,23 @@ from typing import Any
 from lightser.errors import LightserError, MissingExtra
 
 
+def name_cluster(engine: str, address: str, *, default: str) -> str:
+    """Remember the address of a cluster, and return the engine that works there.
+
+    Args:
+        engine: that is asked for.
+        address: of the cluster.
+        default: the engine where none is asked for; an address asks for Ray.
+
+    Raises:
+        LightserError: another engine is asked for.
+    """
+    if engine not in (default, "ray"):
+        raise LightserError(f"--address is that of a Ray cluster; --engine {engine} has none.")
+    os.environ["RAY_ADDRESS"] = address  # where Ray itself looks
+    return "ray"
+
+
 @contextmanager
 def ray_cluster(workers: int) -> Iterator[Any]:
     """Give the module ``ray``, connected; leave the cluster afterwards.

@@ -1,6 +1,5 @@
 """Archives on the command line: ``lightser predict`` with a manifest, workers, URLs or Parquet."""
 
-import os
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lightser.cluster import name_cluster
 from lightser.errors import LightserError
 
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ def predict_bulk(archive: Archive, manner: "Manner", *, model: str, threads: int
 
     if archive.out is None:
         raise LightserError("An archive needs a file to write: --out emotions.parquet, say.")
-    engine = archive.engine or ("ray" if archive.address else "local")
+    engine = archive.engine or "local"
     if archive.address:
-        if engine != "ray":
-            raise LightserError(f"--address is that of a Ray cluster; --engine {engine} has none.")
-        os.environ["RAY_ADDRESS"] = archive.address
+        engine = name_cluster(archive.engine or "", archive.address, default="")
     meter = Meter()
     try:
         summary = predict_archive(

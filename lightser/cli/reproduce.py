@@ -12,6 +12,7 @@ from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.interrupted import resumable
 from lightser.cli.warned import spoken_warnings
+from lightser.cluster import name_cluster
 from lightser.errors import BadResults, MissingExtra
 from lightser.whole import write_whole
 
@@ -47,6 +48,10 @@ def reproduce(
     engine: Annotated[
         str, typer.Option(help="How jobs run: local, serial, stacked or ray.")
     ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster to run on; auto is the one that runs here."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     quick: Annotated[
         bool, typer.Option("--quick", help="A few epochs, two folds, one seed: to see it work.")
@@ -82,6 +87,8 @@ def reproduce(
 
     if table is not None and table.suffix not in SUFFIXES:
         raise BadResults(f"--table {table} must end in {' or '.join(SUFFIXES)}")
+    if address is not None:
+        engine = name_cluster(engine, address, default="local")
     ENGINES[engine]  # an unknown name is answered before anything is read
     folders = corpus_folders(corpus)
     recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
