@@ -22,7 +22,7 @@ from lightser.audio.files import read_audio
 from lightser.cli import main
 from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, Order, litert, targets  # noqa: F401  they register themselves
-from lightser.export.deliver import Clip, ClipSet, export_model
+from lightser.export.deliver import export_model
 from lightser.export.fold import fold_batch_norms
 from lightser.export.litert_int8 import to_half, to_int8
 from lightser.export.manifest import MANIFEST
@@ -53,7 +53,6 @@ def windows():
 
 
 HEARD = windows()
-CALIBRATION, COMPARED = HEARD[::2], HEARD[1::2]
 
 
 class Forms:
@@ -65,6 +64,7 @@ class Forms:
         front_end, network = FrontEnd(self.system), Network(self.system, standardize=False)
         with torch.no_grad():
             self.features = [front_end(torch.from_numpy(x)[None]).numpy() for x in HEARD]
+            self.expected = [network(torch.from_numpy(x))[0].numpy() for x in self.features]
         front = litert.to_litert(front_end, torch.zeros(1, WINDOW))
         float32 = litert.to_litert(network, torch.zeros(1, 184, 40))
         int8 = to_int8(float32, self.features[::2])
@@ -77,10 +77,6 @@ class Forms:
             name: litert.finished(content, taken="features", given="p")
             for name, content in self.network.items()
         }
-
-    def expected(self, samples):
-        with torch.no_grad():
-            return self.system(torch.from_numpy(samples)[None])[0].numpy()
 
 
 @pytest.fixture(scope="session")
@@ -102,13 +98,10 @@ def test_a_file_answers_as_pytorch_does_from_samples_and_from_features(forms, pr
     from_samples, from_features = (
         opened(contents[precision]) for contents in (forms.whole, forms.network)
     )
-    answers = []
-    for samples, features in zip(HEARD, forms.features, strict=True):
-        expected = forms.expected(samples)
+    for samples, features, expected in zip(HEARD, forms.features, forms.expected, strict=True):
         for given in (from_samples(samples), from_features(features[0])):
             np.testing.assert_allclose(given, expected, rtol=0, atol=BOUNDS[precision])
-        answers.append(expected)
-    assert np.ptp(answers, axis=0).max() > 0.5  # or agreement would say nothing
+    assert np.ptp(forms.expected, axis=0).max() > 0.5  # or agreement would say nothing
 
 
 def test_a_file_answers_as_pytorch_does_on_two_hundred_real_clips(forms, corpus_root):
@@ -118,7 +111,8 @@ def test_a_file_answers_as_pytorch_does_on_two_hundred_real_clips(forms, corpus_
     for i in np.linspace(0, len(files) - 1, 200).astype(int):
         samples = read_audio(files[i], 16000)[:WINDOW]
         samples = np.pad(samples, (0, WINDOW - len(samples)))
-        expected = forms.expected(samples)
+        with torch.no_grad():
+            expected = forms.system(torch.from_numpy(samples)[None])[0].numpy()
         np.testing.assert_allclose(answer(samples), expected, rtol=0, atol=1e-4)
         same.append(whole(samples).argmax() == expected.argmax())
     assert np.mean(same) >= 0.97  # calibrated on three recordings; docs/formats.md: on a hundred
@@ -191,11 +185,11 @@ def test_pooling_counts_only_what_is_there():
 @pytest.mark.parametrize("options", [{"shared": True}, {"shared": False, "attention": False}])
 def test_an_unrolled_gru_answers_as_the_rolled_one(options):
     torch.manual_seed(0)
-    frontend = ("relative_logmel", {"window_s": 0.4, "n_bands": 24})
+    frontend = ("relative_logmel", {"window_s": 0.3, "n_bands": 24})
     system = System.build(frontend, ("zhong2020", {"n_blocks": 1, **options}), 7, standardize=True)
     for parameter in system.parameters():
         parameter.data *= 2  # so that answers differ
-    samples = [samples[20000:26400] for samples in HEARD[:6]]
+    samples = [samples[20000:24800] for samples in HEARD[:6]]
     with torch.no_grad():
         features = [system.features(torch.from_numpy(x)[None]) for x in samples]
     content = litert.to_litert(Network(system.eval(), standardize=True), features[0])
@@ -204,7 +198,7 @@ def test_an_unrolled_gru_answers_as_the_rolled_one(options):
         with torch.no_grad():
             answers.append(system.logits(x).softmax(1)[0].numpy())
         np.testing.assert_allclose(answer(x[0].numpy()), answers[-1], rtol=0, atol=1e-5)
-    assert np.ptp(answers, axis=0).max() > 0.05
+    assert np.ptp(answers, axis=0).max() > 0.02
     assert set(litert.operations(content)) <= PLAIN | {"MAX_POOL_2D", "SUM", "PRELU"}
     sizes = [tensor["shape"] for tensor in litert.open_litert(content).get_tensor_details()]
     recurrent = sum(sorted(size.tolist()) == [128, 256] for size in sizes)
@@ -212,18 +206,6 @@ def test_an_unrolled_gru_answers_as_the_rolled_one(options):
 
 
 # ---- as a target
-
-
-ROWS = ClipSet(
-    corpus="samples",
-    title="The samples",
-    license="CC0-1.0",
-    clips=tuple(
-        Clip(file=str(clip), start=start, end=start + 0.6)
-        for clip in CLIPS
-        for start in (0.0, 0.2, 0.4, 0.6)
-    ),
-)
 
 
 @pytest.fixture(scope="session")
@@ -265,16 +247,16 @@ def test_a_manifest_has_all_that_a_device_needs(exported):
 def test_an_exported_file_answers_by_its_manifest_alone(exported, forms):
     folder, manifest = exported
     answer = EXPORTERS["litert"].open(folder, manifest["interface"])
-    for samples in COMPARED:
+    for samples, expected in zip(HEARD, forms.expected, strict=True):
         with torch.no_grad():
             features = forms.system.features(torch.from_numpy(samples)[None])[0].numpy()
-        assert np.abs(answer(features) - forms.expected(samples)).mean() < 0.1
+        assert np.abs(answer(features) - expected).mean() < 0.1
 
 
 def test_clips_of_free_length_are_refused_where_a_file_has_one(tmp_path):
     torch.manual_seed(0)
     for frontend, model, place, said in (
-        ("zhong2020", "zhong2020", "out", "hears 0.07 to 3 s as they are; export it to onnx"),
+        ("zhong2020", "zhong2020", "out", "hears 0.06.* to 3 s as they are; export it to onnx"),
         ("light_sernet", "light_sernet", "in", "give --frontend out, or export it to onnx"),
     ):
         system = System.build((frontend, {}), (model, {}), 7, standardize=False).eval()

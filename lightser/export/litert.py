@@ -64,7 +64,7 @@ def inline(content: bytes) -> bytes:
     The quantiser puts weights behind them. TensorFlow Lite Micro does not look there, and computes
     garbage without an error.
     """
-    return _packed(_unpacked(content))
+    return packed(unpacked(content))
 
 
 def finished(content: bytes, *, taken: str, given: str) -> bytes:
@@ -74,7 +74,7 @@ def finished(content: bytes, *, taken: str, given: str) -> bytes:
     tensors have numbers, which says nothing of the modules here and is shorter: names are a tenth
     of an unrolled network.
     """
-    model = _unpacked(content)
+    model = unpacked(content)
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     for i, tensor in enumerate(graph.tensors):
         tensor.name = str(i).encode()
@@ -84,7 +84,7 @@ def finished(content: bytes, *, taken: str, given: str) -> bytes:
     ):
         graph.tensors[ends[0]].name = named[0].name = name.encode()
     model.metadata, model.metadataBuffer = None, None
-    return _packed(model)
+    return packed(model)
 
 
 def joined(first: bytes, second: bytes) -> bytes:
@@ -92,7 +92,7 @@ def joined(first: bytes, second: bytes) -> bytes:
 
     If the second takes and gives int8, it is asked in int8 and its answer is turned back to float.
     """
-    one, two = _unpacked(first), _unpacked(second)
+    one, two = unpacked(first), unpacked(second)
     (front,), (back,) = one.subgraphs, two.subgraphs
     tensors, codes, buffers = len(front.tensors), len(one.operatorCodes), len(one.buffers)
     one.buffers += two.buffers
@@ -124,7 +124,7 @@ def joined(first: bytes, second: bytes) -> bytes:
         result = len(front.tensors) - 1
     front.outputs = [result]
     one.signatureDefs[0].outputs[0].tensorIndex = result
-    return _packed(one)
+    return packed(one)
 
 
 def _operation(model: Any, builtin: int, taken: int, given: int) -> Any:
@@ -139,17 +139,19 @@ def _operation(model: Any, builtin: int, taken: int, given: int) -> Any:
     return operation
 
 
-def _unpacked(content: bytes) -> Any:
+def unpacked(content: bytes) -> Any:
+    """Return a file as objects that may be changed."""
     return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """Return the file that objects describe, every weight inside its tables."""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operations(content: bytes) -> dict[str, int]:
     """Return how often each operation occurs in a LiteRT file, most frequent first."""
-    model = _unpacked(content)
+    model = unpacked(content)
     counts: dict[str, int] = {}
     for graph in model.subgraphs:
         for operation in graph.operators:

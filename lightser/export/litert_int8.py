@@ -3,7 +3,8 @@
 Full-integer int8 as in Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018, https://arxiv.org/abs/1712.05877: weights symmetric
 and a scale for each output channel, activations with a scale and a zero point for each tensor, all
-from the smallest and largest value seen. What goes in and comes out is int8, too.
+from the smallest and largest value seen; then biases that take off what rounding shifts on average
+(:mod:`lightser.export.litert_bias`). What goes in and comes out is int8, too.
 """
 
 from collections.abc import Iterable
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 
 from lightser.errors import LightserError
 from lightser.export.litert import inline
+from lightser.export.litert_bias import correct_biases
 from lightser.export.quiet import quiet
 
-HALVED = (
+HEARD = 40  # clips that biases are corrected on
+WEIGHTED = (
     qtyping.TFLOperationName.CONV_2D,
     qtyping.TFLOperationName.DEPTHWISE_CONV_2D,
     qtyping.TFLOperationName.FULLY_CONNECTED,
@@ -41,14 +44,15 @@ def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
     Raises:
         LightserError: there is no input to calibrate on.
     """
+    clips = list(inputs)
     steps = recipe.static_wi8_ai8()
     with quiet():
-        ranges = seen(content, inputs, steps)
+        ranges = seen(content, clips, steps)
         made = quantizer.Quantizer(bytearray(content), steps).quantize(
             ranges, enable_progress_report=False
         )
     assert made.quantized_model is not None
-    return inline(bytes(made.quantized_model))
+    return correct_biases(inline(bytes(made.quantized_model)), content, clips[:HEARD])
 
 
 def to_half(content: bytes) -> bytes:
@@ -57,7 +61,7 @@ def to_half(content: bytes) -> bytes:
     They are turned into float32 when the file is loaded, and everything is computed in that.
     """
     manager = recipe_manager.RecipeManager()
-    for name in HALVED:
+    for name in WEIGHTED:
         manager.add_weight_only_config(
             ".*", name, 16, algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING
         )

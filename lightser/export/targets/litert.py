@@ -106,6 +106,7 @@ QUANTISATION: dict[str, dict[str, Any] | None] = {
         "weights": "int8, symmetric, a scale for each output channel",
         "activations": "int8, a scale and a zero point for each tensor",
         "ranges": "smallest and largest value seen",
+        "biases": "corrected to the float32 means of each layer",
     },
 }
 
