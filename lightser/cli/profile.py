@@ -1,5 +1,6 @@
 """``lightser profile``: what a network costs, before and after it is trained."""
 
+import dataclasses
 import json
 import sys
 import tempfile
@@ -46,6 +47,12 @@ def profile(
             "--litert", help="Time LiteRT, too; to convert a network takes from 10 s to a minute."
         ),
     ] = False,
+    micro: Annotated[
+        bool,
+        typer.Option(
+            "--micro", help="Measure TensorFlow Lite Micro's arena, too; takes half a minute."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[
         Path | None,
@@ -74,6 +81,8 @@ def profile(
         subject = find_subject(name, n_classes=classes, folder=bundled(name))
         cost = profile_system(subject.system, seconds or subject.seconds)
         times = measured(subject, cost.seconds, runs, litert=litert) if runs else {}
+        if micro:
+            cost = dataclasses.replace(cost, arena=arena(subject, cost.seconds))
         found.append((subject, cost, times))
     if as_json:
         facts = [as_dict(*one) for one in found]
@@ -101,7 +110,7 @@ def measured(
 
     from lightser.export.profile import measure_litert, measure_onnx, measure_pytorch
 
-    n_samples = max(round(seconds * subject.system.sample_rate), subject.system.min_samples)
+    n_samples = n_samples_of(subject, seconds)
     noise = np.random.default_rng(0).normal(0, 0.1, n_samples).astype(np.float32)
     times: dict[str, Latency | str] = {
         "pytorch": measure_pytorch(subject.system, noise, runs),
@@ -119,6 +128,21 @@ def measured(
         except LightserError as error:
             times["litert"] = str(error)
     return times
+
+
+def arena(subject: "Subject", seconds: float) -> dict[str, int] | str:
+    """Return the bytes of TensorFlow Lite Micro's arena, or why there are none."""
+    from lightser.export.profile import measure_arena
+
+    try:
+        return measure_arena(subject.system, n_samples_of(subject, seconds))
+    except LightserError as error:
+        return str(error)
+
+
+def n_samples_of(subject: "Subject", seconds: float) -> int:
+    """Return the length of a clip, or the shortest that the system takes."""
+    return max(round(seconds * subject.system.sample_rate), subject.system.min_samples)
 
 
 def as_dict(
@@ -154,6 +178,14 @@ def facts(
     peaks = ", ".join(f"{name} {n / 1000:,.0f} kB" for name, n in cost.peak_bytes.items())
     worst = max(cost.network, key=lambda layer: layer.memory)
     yield "peak memory", f"{peaks}, at {worst.name} ({worst.operation})"
+    if isinstance(cost.arena, str):
+        yield "arena", cost.arena
+    elif cost.arena:
+        yield (
+            "arena",
+            f"{cost.arena['striped'] / 1000:,.0f} kB in TensorFlow Lite Micro, int8, in stripes; "
+            f"{cost.arena['plain'] / 1000:,.0f} kB layer by layer",
+        )
     if (field := cost.receptive_field) is not None:
         yield (
             "sees",
@@ -197,7 +229,7 @@ def show_one(subject: "Subject", cost: "Profile", times: "dict[str, Latency | st
 def show_several(found: "Sequence[tuple[Subject, Profile, dict[str, Latency | str]]]") -> None:
     """Print a row for each network: the size columns of a paper's table."""
     head = ["network", "clip", "parameters", "folded", "float32", "float16", "int8", "1-bit"]
-    head += ["M MAC/s", "peak, int8", "PyTorch ms", "ONNX ms", "LiteRT ms"]
+    head += ["M MAC/s", "peak, int8", "arena", "PyTorch ms", "ONNX ms", "LiteRT ms"]
     rows = []
     for subject, cost, times in found:
         weights = {name: f"{n / 2**20:.2f} MiB" for name, n in cost.weight_bytes.items()}
@@ -211,6 +243,7 @@ def show_several(found: "Sequence[tuple[Subject, Profile, dict[str, Latency | st
                 *(weights.get(name, "") for name in ("float32", "float16", "int8", "1-bit")),
                 f"{cost.macs_per_second / 1e6:,.1f}",
                 f"{cost.peak / 1000:,.0f} kB",
+                f"{cost.arena['striped'] / 1000:,.0f} kB" if isinstance(cost.arena, dict) else "",
                 *("" if t is None or isinstance(t, str) else f"{t.p50:.1f}" for t in latencies),
             ]
         )
@@ -259,8 +292,8 @@ def check_plot(path: Path, names: Sequence[str]) -> None:
 
 def draw(path: Path, cost: "Profile") -> None:
     """Write the picture of layers over memory, in int8: a kilobyte is a thousand cells."""
-    from lightser.cli.predict import replacing
     from lightser.report.footprint import footprint
+    from lightser.whole import replacing
 
     figure = footprint(
         f"{cost.system}, {cost.seconds:g} s: activations in int8",

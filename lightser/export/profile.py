@@ -4,6 +4,7 @@ Counts are exact and come from a trace; times are measured here and now, on one 
 """
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightser.audio.files import read_audio
 from lightser.export.fold import fold_batch_norms, parameter_count
 from lightser.export.receptive import Field
 from lightser.export.trace import Step, trace
@@ -92,6 +94,8 @@ class Profile:
         peak: most elements in memory at once, in the network.
         frontend_peak: likewise in the front end.
         layers: of the network, in order, the front end and standardisation first, as one each.
+        arena: bytes that TensorFlow Lite Micro takes for it in int8, see :func:`measure_arena`; why
+            it takes none; or None where nobody asked.
     """
 
     system: str
@@ -105,6 +109,7 @@ class Profile:
     peak: int
     frontend_peak: int
     layers: tuple[LayerCost, ...]
+    arena: dict[str, int] | str | None = None
 
     @property
     def network(self) -> tuple[LayerCost, ...]:
@@ -225,6 +230,35 @@ def measure_litert(system: System, samples: NDArray[np.float32], runs: int) -> L
         interpreter.invoke()
 
     return measure(ask, len(samples) / system.sample_rate, runs)
+
+
+def measure_arena(system: System, n_samples: int) -> dict[str, int]:
+    """Return the bytes of TensorFlow Lite Micro's arena in int8, ``striped`` and ``plain``.
+
+    Calibrated on the recordings that come with lightser; ranges of activations do not change it.
+
+    Raises:
+        BadModel: a microcontroller cannot carry the system.
+        MissingExtra: LiteRT's tools or TensorFlow Lite Micro are not installed.
+    """
+    from lightser.export import Order
+    from lightser.export.deliver import recordings
+    from lightser.export.targets.micro import write
+
+    clips = [read_audio(clip.file, system.sample_rate) for clip in recordings()]
+    order = Order(
+        precision="int8",
+        frontend="out",
+        n_samples=n_samples,
+        labels=tuple(map(str, range(system.n_classes))),
+        calibration=[np.resize(clip, n_samples) for clip in clips],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        facts = write(system, order, Path(folder)).facts
+    return {
+        "striped": facts["arena_bytes"]["total"],
+        "plain": facts["arena_bytes_without_stripes"],
+    }
 
 
 def _layers(steps: tuple[Step, ...], live: list[int]) -> Iterator[LayerCost]:
