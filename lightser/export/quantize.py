@@ -2,7 +2,8 @@
 
 Static int8 as in Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018, https://arxiv.org/abs/1712.05877: weights symmetric
-and a scale for each output channel, activations with a scale and a zero point for each tensor.
+and a scale for each output channel, activations with a scale and a zero point for each tensor; then
+biases that take off what rounding shifts on average.
 """
 
 import contextlib
@@ -26,10 +27,12 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from lightser.export.onnx_bias import correct_biases
 from lightser.export.parts import FEATURES
 
 # What is computed in int8. The rest (pooling, sums, softmax) costs next to nothing and is exact.
 COMPUTED = ("Conv", "Gemm", "MatMul")
+HEARD = 40  # clips that biases are corrected on
 SMALL = 1024  # numbers; below, a weight is not worth a scale of its own
 
 
@@ -50,12 +53,13 @@ def to_int8(network: onnx.ModelProto, features: Iterable[NDArray[np.float32]]) -
         network: float32, batch norms folded.
         features: clips ``[F, M]`` on which the range of each activation is seen.
     """
+    clips = list(features)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
             _copy(network),
             path,
-            _Clips(features),
+            _Clips(clips),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(COMPUTED),
             per_channel=True,
@@ -65,6 +69,7 @@ def to_int8(network: onnx.ModelProto, features: Iterable[NDArray[np.float32]]) -
             extra_options={"MatMulConstBOnly": True},
         )
         quantized = onnx.load(path)
+    correct_biases(quantized, network, clips[:HEARD])
     store_in_int8(quantized)
     for opset in list(quantized.opset_import):
         if opset.domain and not any(n.domain == opset.domain for n in quantized.graph.node):

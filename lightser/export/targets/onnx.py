@@ -46,6 +46,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
                     "weights": "int8, symmetric, a scale for each output channel",
                     "activations": "int8, a scale and a zero point for each tensor",
                     "ranges": "smallest and largest value seen",
+                    "biases": "corrected to the float32 means of each convolution",
                     "numbers": bits_of_weights(network),
                 }
             if order.frontend == "in":
