@@ -160,6 +160,17 @@ def test_the_page_shows_the_ladder_and_every_row_and_all_its_links_lead_somewher
     assert fingerprint(found) in text
 
 
+def test_the_markdown_page_has_a_cell_under_every_heading_and_the_recalls(found):
+    text = rows.page_to_markdown(found, title="All")
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, block
+    recall = 100 * found[1].scores["recalls"]["anger"]
+    title = found[1].title
+    assert f"| {title} | {recall:.0f} |" in text
+    assert "quick run" in text and fingerprint(found) in text
+
+
 def test_a_page_about_other_results_has_no_tables_of_papers(found):
     own = replace(found[1], scores={**found[1].scores, "recipe": "mine", "recipe_sha256": "1"})
     assert not belongs_to_papers(own)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from lightser.corpora import CORPORA
 from lightser.report.papers import (
     Row,
     absence,
@@ -9,9 +10,10 @@ from lightser.report.papers import (
     ladder,
     paper_tables,
     progress_words,
+    short_title,
 )
 from lightser.report.results import Result, fingerprint, interval
-from lightser.report.tables import escape_markdown, percent, to_markdown
+from lightser.report.tables import escape_markdown, ordered, percent, to_markdown
 
 HEADERS = ("Row", "Published UA / WA", "As published, ours", "Honest, ours", "Protocol")
 NOTE = (
@@ -25,6 +27,7 @@ LADDER_WORDS = (
     "below `recipes/ladder` say all). The last rung trains on a fifth less, as unseen sentences "
     "must go."
 )
+RECALLS = "Of each class, the share that is recognised, in per cent; honest results first."
 QUICK = (
     "Quick run: a few epochs, two folds, one seed. It shows that everything runs, and nothing of "
     "how good it is."
@@ -97,8 +100,27 @@ def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> st
         ]
     for result in classics(results).values():
         parts.append(f"The classic, {result.title}: {score_words(result)}, honest.")
+    parts += ["## Recall by class", RECALLS, *recalls_to_markdown(results)]
     parts += ["## All results", to_markdown(results), f"<!-- {fingerprint(results)} -->"]
     return "\n\n".join(parts) + "\n"
+
+
+def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
+    """Return a table of recalls for each corpus and set of classes; quick runs are left out."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in ordered(results):
+        if not result.scores.get("quick", False):
+            groups.setdefault((result.corpus, *result.labels), []).append(result)
+    return [
+        _markdown(
+            (f"{short_title(corpus) if corpus in CORPORA else corpus}", *labels),
+            (
+                (result.title, *(percent(result.scores["recalls"][label], 0) for label in labels))
+                for result in group
+            ),
+        )
+        for (corpus, *labels), group in groups.items()
+    ]
 
 
 def ladder_to_markdown(results: Iterable[Result]) -> str:
