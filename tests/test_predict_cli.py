@@ -30,7 +30,7 @@ from lightser.cli.predict import finer
 from lightser.cli.row_table import clock, shares
 from lightser.inference import bundled
 from lightser.inference.finding import find_audio, is_audio
-from lightser.report.clip import envelope, timeline
+from lightser.report.clip import edges_of, envelope, timeline
 from lightser.report.colours import EMOTION_COLOURS, colours_of
 
 
@@ -377,6 +377,41 @@ def test_a_picture_is_drawn_in_the_colours_of_its_emotions(
     assert os.listdir(tmp_path) == ["clip.png"]
 
 
+def words_of(svg: Path) -> set[str]:
+    return set(re.findall(r"<!-- (.+?) -->", svg.read_text()))  # beside their outlines
+
+
+def test_a_picture_shows_what_was_asked_for(call: Call, tmp_path: Path) -> None:
+    clip, rate = soundfile.read(ANGER, dtype="float32")
+    silence = np.zeros(3 * rate, np.float32)
+    left, right = (np.concatenate(parts) for parts in ([clip, silence], [silence, clip]))
+    soundfile.write(tmp_path / "call.wav", np.stack([left, right], axis=1), rate)
+    cutting = ["--window", 1, "--hop", 0.25]
+    asked = [*cutting, "--vad", "--smooth", 0.5, "--per-channel"]
+    call("predict", tmp_path / "call.wav", "--plot", tmp_path / "plain.svg", *cutting)
+    said = call("predict", tmp_path / "call.wav", "--plot", tmp_path / "all.svg", *asked)
+    assert (said.code, said.err) == (0, "")
+    plain, drawn = words_of(tmp_path / "plain.svg"), words_of(tmp_path / "all.svg")
+    assert {"channel 1", "channel 2", "silence"} <= drawn
+    assert not {"channel 1", "silence"} & plain
+    how = "small, windows of 1 s every 0.25 s"
+    assert how in plain and f"{how}, smoothed over 0.5 s" in drawn
+
+
+def test_silence_is_a_gap_in_the_probabilities() -> None:
+    heard = {"a": 0.25, "b": 0.75}
+    labels = ["b", "silence", "b", "b"]
+    segments = [
+        Segment(i, i + 2.0, label, 1.0, {} if label == "silence" else heard)
+        for i, label in enumerate(labels)
+    ]
+    times, rows = timeline(segments, ["a", "b"], 5.0)
+    np.testing.assert_allclose(times, [0, 1, 1.5, 1.5, 2, 2.5, 2.5, 3, 4, 5])
+    assert np.isnan(rows[:, 0]).tolist() == [False] * 3 + [True] * 3 + [False] * 4
+    assert all((row == [0.25, 0.75]).all() for row in rows if not np.isnan(row[0]))
+    assert edges_of(segments, 5.0).tolist() == [0, 1.5, 2.5, 3.5, 5]
+
+
 @pytest.mark.parametrize(("ending", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_a_picture_may_be_of_lines(call: Call, tmp_path: Path, ending: str, start: bytes) -> None:
     call("predict", ANGER, "--plot", tmp_path / f"clip.{ending}")
@@ -405,7 +440,7 @@ def test_many_segments_are_drawn_as_the_means_of_few() -> None:
         Segment(i, i + 2.0, "a", float(a), {"a": float(a), "b": float(b)})
         for i, (a, b) in enumerate(p)
     ]
-    times, rows = timeline(segments, 1_001.0, most=100)
+    times, rows = timeline(segments, ["a", "b"], 1_001.0, most=100)
     assert len(times) == len(rows) == 102  # and both ends
     assert (times[0], times[1], times[-1]) == (0, 5.5, 1_001)
     np.testing.assert_allclose(rows[1], p[:10].mean(axis=0))

@@ -16,9 +16,10 @@ from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
 from lightser.whole import replacing
 
 if TYPE_CHECKING:
-    from lightser.inference import Recognizer
+    from lightser.inference import Segment
     from lightser.inference.formats import Row
     from lightser.inference.listening import Listening
+    from lightser.inference.segments import Wave
 
 STDIN = "-"
 
@@ -143,8 +144,6 @@ def predict(
     format = format or format_of(out)
     recognizer = Recognizer.load(model, threads=threads)
     listen = Listening(recognizer, manner)
-    if manner.wants_segments and window is None:
-        window = recognizer.card.window_s
     names, problems = find_audio(files)
     check_format(format, out, names)
     if plot is not None:
@@ -172,7 +171,7 @@ def predict(
 
             draw_table(held, recognizer.labels)
         if plot is not None and not problems:
-            draw_plot(plot, recognizer, *sources[0], window, hop)
+            draw_plot(plot, listen, *sources[0])
     report(problems, len(names))
 
 
@@ -323,34 +322,60 @@ def check_plot(path: Path, names: Sequence[str]) -> None:
         raise LightserError(f"--plot {path}: the name must end in .png, .svg or .pdf.")
 
 
-def draw_plot(
-    path: Path,
-    recognizer: "Recognizer",
-    name: str,
-    source: str | BinaryIO,
-    window: float | None,
-    hop: float | None,
-) -> None:
-    """Write the picture of one clip."""
+def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO) -> None:
+    """Write the picture of one recording, listened to as its rows were."""
+    from lightser.audio.channels import stream_channels
+    from lightser.inference.listening import Listening, Manner
     from lightser.inference.sources import mono_blocks
-    from lightser.report.clip import draw_clip, envelope
+    from lightser.report.clip import Track, draw_clip, envelope
 
+    recognizer, rate = listen.recognizer, listen.recognizer.card.sample_rate
     clip = recognizer.predict(source)
-    rate = recognizer.card.sample_rate
-    if window is None:
+    if not listen.manner.wants_segments:
         window, hop = finer(clip.duration_s, recognizer.card.window_s)
-    segments = list(recognizer.segments(source, window_s=window, hop_s=hop))
-    step = segments[1].start - segments[0].start if len(segments) > 1 else window
+        listen = Listening(recognizer, Manner(window_s=window, hop_s=hop))
+    heard: dict[int | None, list[Segment]] = {}
+    for channel, segment in listen.segments(source):
+        heard.setdefault(channel, []).append(segment)
+
+    def blocks(channel: int | None) -> "Iterator[Wave]":
+        if channel is None:
+            return mono_blocks(source, None, rate)
+        return (block[:, channel - 1] for block in stream_channels(source, rate))
+
+    total = round(clip.duration_s * rate)
+    tracks = [
+        Track(
+            envelope(blocks(channel), total),
+            segments,
+            (clip.label, clip.confidence) if channel is None else likeliest(segments),
+            f"channel {channel}",
+        )
+        for channel, segments in sorted(heard.items(), key=lambda item: item[0] or 0)
+    ]
+    first, *others = tracks[0].segments
+    step = others[0].start - first.start if others else first.end - first.start
+    how = f"windows of {first.end - first.start:.3g} s every {step:.2g} s"
+    if listen.manner.smoothing:
+        how += f", smoothed over {listen.manner.smoothing.time_s:g} s"
     figure = draw_clip(
-        envelope(mono_blocks(source, None, rate), round(clip.duration_s * rate)),
-        segments,
+        tracks,
+        recognizer.labels,
         duration_s=clip.duration_s,
         title="standard input" if name == STDIN else os.path.basename(name),
-        verdict=(clip.label, clip.confidence),
-        note=f"{recognizer.card.name}, windows of {window:.3g} s every {step:.2g} s",
+        note=f"{recognizer.card.name}, {how}",
     )
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lower().removeprefix("."))
+
+
+def likeliest(segments: "Sequence[Segment]") -> tuple[str, float]:
+    """Return the label that is likeliest on average where somebody speaks, and its probability."""
+    spoken = [segment.probabilities for segment in segments if segment.probabilities]
+    if not spoken:
+        return segments[0].label, 1.0
+    means = {label: sum(p[label] for p in spoken) / len(spoken) for label in spoken[0]}
+    return max(means.items(), key=lambda item: item[1])
 
 
 def finer(duration_s: float, window_s: float) -> tuple[float, float]:

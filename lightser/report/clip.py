@@ -1,6 +1,8 @@
-"""The picture of one recording: its waveform, and below it how likely each emotion is over time."""
+"""The picture of one recording: its waveform, what was heard when, and how likely it was."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import matplotlib as mpl
@@ -18,16 +20,44 @@ INK, MUTED, FAINT = "#1d2329", "#6b7580", "#d9dee4"
 # A band of the lower panel is named inside if it is this high and lasts this long, as shares.
 _NAMED_HEIGHT, _NAMED_WIDTH = 0.16, 0.06
 
+# Inches: the picture's width, its margins, and the panels of a track.
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 10.0, 0.6, 0.2, 0.55, 0.9
+_PANELS = {"wave": 1.5, "ribbon": 0.14, "bands": 2.1}
+_BETWEEN = 0.07
+_HEADING = 0.4  # above each of several tracks
+
 
 class Heard(Protocol):
-    """A stretch of time in seconds and the probability of each label in it."""
+    """A stretch of time in seconds, what was heard in it, and the probability of each label.
+
+    Silence has no probabilities.
+    """
 
     @property
     def start(self) -> float: ...
     @property
     def end(self) -> float: ...
     @property
+    def label(self) -> str: ...
+    @property
     def probabilities(self) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Track:
+    """One channel of a recording, or all of them mixed.
+
+    Attributes:
+        wave: ``[N, 3]``, as :func:`envelope` gives it.
+        segments: in the order of time.
+        verdict: the likeliest label of all of it, and its probability.
+        name: such as "channel 1"; a single track needs none.
+    """
+
+    wave: NDArray[np.float32]
+    segments: Sequence[Heard]
+    verdict: tuple[str, float]
+    name: str = ""
 
 
 def envelope(
@@ -59,81 +89,122 @@ def _extent(stretches: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([stretches.min(axis=1), stretches.max(axis=1), rms], axis=1)
 
 
-def timeline(
-    segments: Sequence[Heard], duration_s: float, most: int = POINTS
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return times ``[N]`` and probabilities ``[N, C]``.
+def edges_of(segments: Sequence[Heard], duration_s: float) -> NDArray[np.float64]:
+    """Return the ``[N + 1]`` times between which each of N segments stands for what was heard.
 
-    They stand at the middle of each segment, and are held from there to both ends of the recording.
-    More than ``most`` are averaged in groups.
+    Segments overlap: each gives way to the next in the middle of both.
     """
-    times = np.array([(s.start + s.end) / 2 for s in segments])
-    rows = np.array([list(s.probabilities.values()) for s in segments])
-    first = np.arange(0, len(times), -(-len(times) // most))  # of each group
-    sizes = np.diff([*first, len(times)])
-    times = np.add.reduceat(times, first) / sizes
-    rows = np.add.reduceat(rows, first) / sizes[:, None]
+    between = [(a.end + b.start) / 2 for a, b in pairwise(segments)]
+    return np.array([0.0, *between, duration_s])
+
+
+def timeline(
+    segments: Sequence[Heard], labels: Sequence[str], duration_s: float, most: int = POINTS
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return times ``[N]`` and probabilities ``[N, C]``, which are NaN in silence.
+
+    They stand at the middle of each segment, and are held from there to where silence begins, and
+    to both ends of the recording. More than ``most`` are averaged in groups; one of which more than
+    half is silent is silence.
+    """
+    rows = np.array([[s.probabilities.get(label, np.nan) for label in labels] for s in segments])
+    middles = np.array([(s.start + s.end) / 2 for s in segments])
+    edges = edges_of(segments, duration_s)
+    size = -(-len(segments) // most)
+    times: list[float] = []
+    values: list[NDArray[np.float64]] = []
+    was_spoken = None
+    for first in range(0, len(segments), size):
+        group = rows[first : first + size]
+        spoken = ~np.isnan(group[:, 0])
+        is_spoken = 2 * int(np.count_nonzero(spoken)) >= len(group)
+        row = group[spoken].mean(axis=0) if is_spoken else np.full(len(labels), np.nan)
+        if was_spoken is not None and is_spoken != was_spoken:  # one ends, the other begins
+            times += [edges[first]] * 2
+            values += [values[-1], row]
+        times.append(middles[first : first + size].mean())
+        values.append(row)
+        was_spoken = is_spoken
     return (
-        np.concatenate([[0.0], times, [duration_s]]),
-        np.concatenate([rows[:1], rows, rows[-1:]]),
+        np.array([0.0, *times, duration_s]),
+        np.array([values[0], *values, values[-1]]),
     )
 
 
 def draw_clip(
-    wave: NDArray[np.float32],
-    segments: Sequence[Heard],
+    tracks: Sequence[Track],
+    labels: Sequence[str],
     *,
     duration_s: float,
     title: str,
-    verdict: tuple[str, float],
     note: str = "",
 ) -> Figure:
     """Return the picture of one recording.
 
     Args:
-        wave: ``[N, 3]``, as :func:`envelope` gives it.
-        segments: in the order of time, all with the same labels.
+        tracks: one below the other: the recording, or each of its channels.
+        labels: of the model.
         duration_s: seconds of the recording.
         title: what it is called.
-        verdict: the likeliest emotion of the whole recording, and its probability.
         note: a line for the small print.
     """
-    labels = list(segments[0].probabilities)
     colours = colours_of(labels)
-    times, probabilities = timeline(segments, duration_s)
+    others = {s.label for track in tracks for s in track.segments} - colours.keys()
+    shades = {**colours, **dict.fromkeys(sorted(others), FAINT)}  # silence
+    heading = _HEADING if len(tracks) > 1 else 0.0
+    each = heading + sum(_PANELS.values()) + _BETWEEN * len(_PANELS)
+    height = _TOP + each * len(tracks) + _BOTTOM
+    with mpl.rc_context({"font.family": "sans-serif", "font.size": 9}):
+        figure = Figure(figsize=(_WIDTH, height), dpi=150, facecolor="white")
 
-    with mpl.rc_context({"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(10, 5.2), dpi=150, facecolor="white")
-        top, bottom = figure.subplots(
-            2, 1, sharex=True, height_ratios=[2, 3], gridspec_kw={"hspace": 0.06}
-        )
-        figure.subplots_adjust(left=0.06, right=0.98, top=0.89, bottom=0.16)
-        _draw_wave(top, wave, duration_s, times, probabilities, list(colours.values()))
-        _draw_bands(bottom, times, probabilities, colours)
-        bottom.set_xticks(_ticks(duration_s))
-        bottom.xaxis.set_major_formatter(FuncFormatter(lambda s, _: _clock(s, duration_s)))
-        bottom.set_xlim(0, duration_s)
+        def write(x: float, y: float, words: str, **style: object) -> None:
+            """Write words at inches from the left and from above."""
+            figure.text(x / _WIDTH, 1 - y / height, words, **style)  # type: ignore[arg-type]
 
-        label, confidence = verdict
-        figure.text(0.06, 0.93, title, fontsize=13, fontweight="bold", color=INK)
-        figure.text(
-            0.98,
-            0.93,
-            f"{label} {100 * confidence:.0f} %",
-            fontsize=13,
-            fontweight="bold",
-            color=_readable(colours[label]),
-            ha="right",
-        )
+        def write_verdict(track: Track, y: float, size: float) -> None:
+            label, confidence = track.verdict
+            colour = _readable(colours[label]) if label in colours else MUTED
+            style = {"fontsize": size, "fontweight": "bold", "color": colour, "ha": "right"}
+            write(_WIDTH - _RIGHT, y, f"{label} {100 * confidence:.0f} %", **style)
+
+        write(_LEFT, 0.38, title, fontsize=13, fontweight="bold", color=INK)
+        if not heading:
+            write_verdict(tracks[0], 0.38, 13)
+        at = _TOP
+        for track in tracks:
+            if heading:
+                at += heading
+                style = {"fontsize": 10, "fontweight": "bold", "color": MUTED}
+                write(_LEFT, at - 0.08, track.name, **style)
+                write_verdict(track, at - 0.08, 10)
+            panels = {}
+            for name, high in _PANELS.items():
+                wide = _WIDTH - _LEFT - _RIGHT
+                box = (_LEFT, height - at - high, wide, high)
+                panels[name] = figure.add_axes(
+                    (box[0] / _WIDTH, box[1] / height, box[2] / _WIDTH, box[3] / height)
+                )
+                at += high + _BETWEEN
+            _draw_wave(panels["wave"], track, duration_s, shades)
+            _draw_ribbon(panels["ribbon"], track, duration_s, shades)
+            _draw_bands(panels["bands"], *timeline(track.segments, labels, duration_s), colours)
+            for axes in panels.values():
+                axes.set_xlim(0, duration_s)
+            is_last = track is tracks[-1]
+            panels["bands"].set_xticks(_ticks(duration_s))
+            panels["bands"].tick_params(labelbottom=is_last)
+            clock = FuncFormatter(lambda s, _: _clock(s, duration_s))
+            panels["bands"].xaxis.set_major_formatter(clock)
+
         handles = [
-            mpl.patches.Patch(facecolor=colours[name], edgecolor="none", label=name)
-            for name in labels
+            mpl.patches.Patch(facecolor=colour, edgecolor="none", label=name)
+            for name, colour in shades.items()
         ]
         figure.legend(
             handles=handles,
             loc="center left",
-            bbox_to_anchor=(0.052, 0.045),
-            ncols=len(labels),
+            bbox_to_anchor=(0.052, 0.45 / height),
+            ncols=len(handles),
             frameon=False,
             handlelength=0.9,
             handleheight=0.9,
@@ -142,22 +213,17 @@ def draw_clip(
             labelcolor=INK,
             fontsize=8.5,
         )
-        figure.text(0.98, 0.045, note, fontsize=8.5, color=MUTED, ha="right", va="center")
+        write(_LEFT, height - 0.18, note, fontsize=8, color=MUTED, va="center")
     return figure
 
 
-def _draw_wave(
-    axes: Axes,
-    wave: NDArray[np.float32],
-    duration_s: float,
-    times: NDArray[np.float64],
-    probabilities: NDArray[np.float64],
-    colours: list[str],
-) -> None:
-    """Draw a waveform in the colour of the likeliest emotion of the moment."""
+def _draw_wave(axes: Axes, track: Track, duration_s: float, shades: dict[str, str]) -> None:
+    """Draw a waveform in the colour of what was heard at the moment."""
+    wave = track.wave
     middles = (np.arange(len(wave)) + 0.5) * duration_s / len(wave)
-    now = np.stack([np.interp(middles, times, p) for p in probabilities.T])  # [C, N]
-    ink = [colours[i] for i in now.argmax(axis=0)]
+    edges = edges_of(track.segments, duration_s)
+    at = np.clip(np.searchsorted(edges, middles, side="right") - 1, 0, len(track.segments) - 1)
+    ink = [shades[track.segments[i].label] for i in at]
     low, high, rms = wave.T
     reach = float(np.abs(wave).max()) or 1.0
     least = 0.004 * reach  # silence is a line
@@ -172,13 +238,30 @@ def _draw_wave(
     axes.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
 
 
+def _draw_ribbon(axes: Axes, track: Track, duration_s: float, shades: dict[str, str]) -> None:
+    """Draw a ribbon in the colours of the labels."""
+    edges = edges_of(track.segments, duration_s)
+    for label, colour in shades.items():
+        mine = np.array([segment.label == label for segment in track.segments])
+        begins = np.flatnonzero(mine & ~np.concatenate([[False], mine[:-1]]))
+        ends = np.flatnonzero(mine & ~np.concatenate([mine[1:], [False]])) + 1
+        spans = [(edges[a], edges[b] - edges[a]) for a, b in zip(begins, ends, strict=True)]
+        axes.broken_barh(spans, (0, 1), facecolor=colour, lw=0)
+    axes.set_ylim(0, 1)
+    _strip(axes)
+    axes.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
+
+
 def _draw_bands(
     axes: Axes,
     times: NDArray[np.float64],
     probabilities: NDArray[np.float64],
     colours: dict[str, str],
 ) -> None:
-    """Draw probabilities as bands that fill the panel from 0 to 1, in the order of the labels."""
+    """Draw probabilities as bands that fill the panel from 0 to 1, in the order of the labels.
+
+    Where they are NaN, there is nothing.
+    """
     edges = np.concatenate([np.zeros((len(times), 1)), probabilities.cumsum(axis=1)], axis=1)
     edges /= edges[:, -1:]
     for i, (label, colour) in enumerate(colours.items()):
