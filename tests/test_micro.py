@@ -16,6 +16,7 @@ from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, Order, targets  # noqa: F401  targets register themselves
 from lightser.export.deliver import open_folder
 from lightser.export.micro import compiled, frontend, sources
+from lightser.export.profile import measure_arena
 from lightser.export.targets import litert as phone
 from lightser.inference.bundled import find_model
 from lightser.training.system import System
@@ -58,26 +59,26 @@ def system():
     return open_folder(find_model("default"))[1]
 
 
-def exported(system, n_samples, folder):
-    """Export for a phone and for a microcontroller, calibrated on our own recordings."""
+def order_for(n_samples):
+    """Return an order for int8 that is calibrated on the recordings that come with lightser."""
     clips = [soundfile.read(file, dtype="float32")[0] for file in SAMPLES]
-    order = Order(
+    return Order(
         precision="int8",
         frontend="out",
         n_samples=n_samples,
         labels=LABELS,
         calibration=[np.resize(clip[i::2], n_samples) for clip in clips for i in (0, 1)],
     )
-    for target, write in (("phone", phone.write), ("micro", micro.write)):
-        (folder / target).mkdir()
-        yield target, folder / target, write(system, order, folder / target)
 
 
 @pytest.fixture(scope="module")
 def bundled(system, tmp_path_factory):
-    """Return folder and facts of the bundled model for each target."""
-    folder = tmp_path_factory.mktemp("bundled")
-    return {name: (path, made) for name, path, made in exported(system, 48000, folder)}
+    """Return folder and facts of the bundled model, for a phone and for a microcontroller."""
+    order, made = order_for(48000), {}
+    for name, target in (("phone", phone), ("micro", micro)):
+        folder = tmp_path_factory.mktemp(name)
+        made[name] = folder, target.write(system, order, folder)
+    return made
 
 
 def contents(made):
@@ -159,15 +160,21 @@ def test_odd_lengths_and_the_published_features_can_be_cut_too(tmp_path):
     name, options = SYSTEMS["published MFCC"]
     frontend_of_a_second = (name, {**options, "window_s": 1.0})
     fresh = System.build(frontend_of_a_second, ("light_sernet", {}), 7, standardize=False).eval()
-    made = {name: (path, made) for name, path, made in exported(fresh, 16000, tmp_path)}
-    assert made["micro"][1].facts["features"]["shape"] == [59, 40]  # odd at three of five poolings
+    made = phone.write(fresh, order_for(16000), tmp_path)
+    assert made.facts["input"]["shape"] == [1, 59, 40]  # odd before three of five poolings
     rng = np.random.default_rng(0)
     clips = rng.integers(-128, 128, (2, 59, 40), dtype=np.int8)
-    plain, striped = contents(made)
-    check_equal(plain, striped, clips)
-    check_equal(plain, in_stripes(plain, {micro.FIRST_BODY: 1}), clips)
+    plain = (tmp_path / phone.MODEL).read_bytes()
+    for rows in (micro.STRIPES[0], {micro.FIRST_BODY: 1}, {micro.SECOND_BODY: 3}):
+        check_equal(plain, in_stripes(plain, rows), clips)
     with pytest.raises(BadModel, match="no pooling 9"):
         in_stripes(plain, {9: 4})
+
+
+def test_a_profile_tells_the_arena_of_a_network_that_nobody_has_trained():
+    system = System.build(SYSTEMS["published MFCC"], ("light_sernet", {}), 4, standardize=False)
+    taken = measure_arena(system.eval(), 48000)
+    assert taken["striped"] < 130_000 < 400_000 < taken["plain"]
 
 
 def test_planned_tensors_never_lie_on_each_other():
