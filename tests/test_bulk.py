@@ -345,6 +345,15 @@ def test_what_began_otherwise_is_not_gone_on_with(model: Path, tmp_path: Path, w
     assert predict_archive(out, engine="serial", **options).rows == 9
 
 
+def test_what_has_done_nothing_leaves_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    with pytest.raises(MissingExtra, match=r"lightser\[ray\]"):
+        predict_archive(tmp_path / "o.csv", sources=[str(ANGER)], model=model, engine="ray")
+    assert os.listdir(tmp_path) == []
+
+
 def test_two_runs_do_not_write_one_table(model: Path, tmp_path: Path) -> None:
     pytest.importorskip("fcntl", reason="files cannot be locked here")
     (tmp_path / "said.csv.parts").mkdir()

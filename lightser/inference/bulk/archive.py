@@ -23,6 +23,7 @@ from lightser.inference.bulk.parts import Parts
 from lightser.inference.bulk.remote import is_url
 from lightser.inference.bulk.tables import TABLES, Cells, Columns, TableWriter, require_arrow
 from lightser.inference.bulk.task import Task, digest_of
+from lightser.inference.bundled import WEIGHTS
 from lightser.inference.listening import CLIPS, Listening, Manner
 from lightser.inference.recognizer import Recognizer
 from lightser.whole import replacing
@@ -122,7 +123,7 @@ def predict_archive(
     Listening(recognizer, manner)  # refuses what does not fit
     base = base or (_folder_of(manifest) if manifest else os.getcwd())
     task = Task(
-        model=str(recognizer.folder.absolute()) if os.path.isdir(model) else str(model),
+        model=_name_anywhere(recognizer),
         digest=digest_of(recognizer),
         manner=manner,
         base=base,
@@ -188,6 +189,12 @@ def _folder_of(manifest: str) -> str:
     return (
         manifest.rpartition("/")[0] if is_url(manifest) else str(Path(manifest).absolute().parent)
     )
+
+
+def _name_anywhere(recognizer: Recognizer) -> str:
+    """Return what another process calls the model, or a machine on which it is installed."""
+    folder = recognizer.folder
+    return folder.name if folder.parent == WEIGHTS else str(folder.absolute())
 
 
 def _cores() -> int:

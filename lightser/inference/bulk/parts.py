@@ -53,7 +53,7 @@ class Parts:
                 try:
                     yield
                 finally:
-                    if not (self.folder / _PLAN).exists():
+                    if not self.finished():  # there is nothing to go on with
                         self._remove_what_has_not_begun()
         except BlockingIOError:
             raise LightserError(
@@ -61,13 +61,15 @@ class Parts:
             ) from None
 
     def _remove_what_has_not_begun(self) -> None:
-        for name in (_LOCK, _LIST, _NEW_LIST):
+        for name in (_PLAN, _LOCK, _LIST, _NEW_LIST):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # gone, or with something in it that is not ours
             self.folder.rmdir()
 
     def plan(self) -> dict[str, Any] | None:
-        """Return what a run has begun with here; None if there is none."""
+        """Return what a run has begun with here; None if there is none, or it has done nothing."""
+        if not self.finished():
+            return None
         try:
             found: dict[str, Any] = json.loads((self.folder / _PLAN).read_text(encoding="utf-8"))
         except FileNotFoundError:
