@@ -56,12 +56,12 @@ class Scale:
         return f'<b class="{tone}">{span}{self.mark(result.scores["pooled"]["ua"], "dot")}</b>'
 
     def axis(self) -> str:
-        """Return the ends of the line and tens between, to be read above the marks."""
+        """Return the head of the column of marks: the ends of the line and tens between."""
         low, step = round(100 * self.left), 10 if self.left >= 0.4 else 20
         ticks = "".join(
             f'<i style="left:{self.at(ten / 100)}">{ten}</i>' for ten in range(low, 101, step)
         )
-        return f'<div class="axis" aria-hidden="true">{ticks}</div>'
+        return f'<th class="track" aria-hidden="true"><div class="axis">{ticks}</div></th>'
 
 
 def tone_of(result: Result) -> str:
@@ -110,7 +110,7 @@ def ladder_section(
 {_ladder_lead(rungs)}
 <p>{escape(LADDER_WORDS).replace("`recipes/ladder`", "<code>recipes/ladder</code>")}</p>
 <div class="card wide"><table class="ladder">
-<thead><tr><th scope="col">{RUNGS[0]}</th><th class="track">{scale.axis()}</th>{heads}</tr></thead>
+<thead><tr><th scope="col">{RUNGS[0]}</th>{scale.axis()}{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
 {KEY}
 </section>
@@ -221,7 +221,7 @@ def _rows(rows: Sequence[Row], classic: Result | None, anchors: Mapping[Path, st
     heads = "".join(f'<th scope="col">{h}</th>' for h in HEADERS[1:])
     body = "".join(_row(row, scale, line, anchors) for row in rows)
     return f"""<div class="card wide"><table class="papers"><thead><tr>
-<th scope="col">{HEADERS[0]}</th><th class="track">{scale.axis()}</th>{heads}</tr></thead>
+<th scope="col">{HEADERS[0]}</th>{scale.axis()}{heads}</tr></thead>
 <tbody>{body}</tbody></table></div>"""
 
 
