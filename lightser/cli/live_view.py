@@ -127,20 +127,18 @@ class LiveView:
         """Return all that is shown."""
         width = min(self._console.width, _WIDEST)
         inner = width - 6  # without the frame
-        rows = [
-            self._status(inner),
-            Text(),
-            self._verdict(),
-            Text(),
-            *self._bars(inner),
-            Text(),
-            self._meter(inner),
-            Text(),
-            *self._ribbon(inner),
-            self._times(inner),
-        ]
-        if self._console.height < len(rows) + 4:  # empty rows give way first
-            rows = [row for row in rows if row.plain]
+        now = [self._status(inner), Text(), self._verdict(), Text(), *self._bars(inner)]
+        level, past = [Text(), self._meter(inner)], [*self._ribbon(inner), self._times(inner)]
+        rows = [*now, *level, Text(), *past]
+        room = self._console.height - 4
+        if len(rows) > room:  # empty rows give way first, then the past, then the level
+            rows = [row for row in [*now, *level, *past] if row.plain]
+        if len(rows) > room:
+            rows = rows[: -len(past)]
+        if len(rows) > room:
+            rows = rows[:-1]
+        for row in rows:
+            row.no_wrap, row.overflow = True, "crop"
         return Panel(
             Group(*rows),
             title=Text(f" {self._title} ", "bold"),
@@ -172,7 +170,7 @@ class LiveView:
     def _bars(self, width: int) -> list[Text]:
         probabilities = self._now.probabilities if self._now else {}
         first = max(map(len, self._labels)) + 2
-        room = max(width - first - len(" 100 %"), 4)
+        room = max(width - first - len(" 100 %"), 1)
         rows = []
         for label in self._labels:
             p = probabilities.get(label, 0.0)
@@ -189,7 +187,7 @@ class LiveView:
     def _meter(self, width: int) -> Text:
         *_, full, empty = self._signs
         first = max(*map(len, self._labels), len("level")) + 2
-        room = max(width - first - len(" -60 dB"), 4)
+        room = max(width - first - len(" -60 dB"), 1)
 
         def cells(level: float) -> int:
             return round(room * _share(level))
