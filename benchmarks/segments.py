@@ -4,20 +4,22 @@
     LIGHTSER_DATA=DIR python benchmarks/segments.py --model my-model/
     LIGHTSER_DATA=DIR python benchmarks/segments.py --hours 10
 
-Joins clips of Emo-DB in random order, with a pause of 0.5 to 3 s after each, into one recording,
-once in a quiet room and once in a noisy one (pink noise, 15 dB below speech). Each setting of
-:class:`lightser.Stream` hears both. A segment is right if its label is that of the clip, or of the
-pause, at its middle. Writes the table ``benchmarks/segments.md``.
+Joins clips of a corpus in random order, with a pause of 0.5 to 3 s after each, into one recording:
+Emo-DB once in a quiet room and once in a noisy one (pink noise, 15 dB below speech), RAVDESS and nEMO
+in a quiet one. Each setting of :class:`lightser.Stream` hears them. A segment is right if its label
+is that of the clip, or of the pause, at its middle. Writes the table ``benchmarks/segments.md``.
 
-With ``--hours`` it plays that much audio into one stream instead, in chunks of random size, and
-prints the memory of the process at each tenth of it.
+With ``--hours`` it writes a file of that many hours instead, as ``lightser predict FILE --window 3
+--hop 1 --vad --smooth 0.5`` would be given, and listens to it. Writes ``benchmarks/hours.md``: the
+memory of the process at each tenth, and how long it took.
 """
 
 import argparse
 import os
 import resource
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,13 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import soundfile
 
 from lightser import Recognizer, Stream
 from lightser.audio.files import read_audio
-from lightser.corpora import load_corpus
+from lightser.corpora import CORPORA, load_corpus
 from lightser.errors import LightserError
+from lightser.inference.listening import Listening, Manner
 from lightser.inference.segments import SILENCE
 from lightser.inference.smoothing import Smoothing
 from lightser.inference.vad import SpeechGate
@@ -64,6 +68,15 @@ SMOOTHINGS = {
 # Every gate without smoothing, and every smoothing with the default gate.
 SETTINGS = [(gate, "none") for gate in GATES]
 SETTINGS += [(DEFAULT, smoothing) for smoothing in SMOOTHINGS if smoothing != "none"]
+FEW = [("none", "none"), (DEFAULT, "none"), (DEFAULT, "0.5 s"), (DEFAULT, "1 s")]
+
+# Corpus and room: the settings to try.
+RECORDINGS = {
+    ("emodb", "quiet"): SETTINGS,
+    ("emodb", "noisy"): SETTINGS,
+    ("ravdess", "quiet"): FEW,
+    ("nemo", "quiet"): FEW,
+}
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,11 @@ class Recording:
         return self.labels[min(max(at, 0), len(self.labels) - 1)]
 
 
-def join(room: str, n_clips: int) -> Recording:
-    """Return clips of Emo-DB one after another, with pauses, in a room."""
+def join(corpus: str, room: str, n_clips: int, known: Sequence[str]) -> Recording:
+    """Return clips with labels that the model knows one after another, with pauses, in a room."""
     rng = np.random.default_rng(SEED)
-    table = load_corpus("emodb", Path(os.environ["LIGHTSER_DATA"]) / "emodb")
+    table = load_corpus(corpus, Path(os.environ["LIGHTSER_DATA"]) / corpus)
+    table = table[table["label"].isin(known)]
     table = table.iloc[rng.permutation(len(table))[:n_clips]]
     pieces, labels = [], []
     for file, label in zip(table["file"], table["label"], strict=True):
@@ -164,76 +178,92 @@ def hear(
     }
 
 
-def as_markdown(rows: list[tuple[str, str, str, dict[str, float]]], about: str) -> str:
+def as_markdown(rows: list[tuple[str, str, str, str, dict[str, float]]], about: str) -> str:
     lines = [
         "# Segments of joined recordings, with and without gate and smoothing",
         "",
         f"Written by `benchmarks/segments.py`. {about}",
         "",
-        "| room | gate | smoothing | UA | WA | UA of emotions | recall of silence "
+        "| corpus | room | gate | smoothing | UA | WA | UA of emotions | recall of silence "
         "| changes per minute | model asked |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for room, gate, smooth, s in rows:
+    for corpus, room, gate, smooth, s in rows:
         percents = (f"{100 * s[k]:.1f}" for k in ("ua", "wa", "emotions", "silence"))
         lines.append(
-            f"| {room} | {gate} | {smooth} | {' | '.join(percents)} "
+            f"| {corpus} | {room} | {gate} | {smooth} | {' | '.join(percents)} "
             f"| {s['changes']:.1f} (true: {s['true_changes']:.1f}) | {100 * s['asked']:.0f} % |"
         )
     return "\n".join(lines) + "\n"
 
 
 def compare(recognizer: Recognizer, n_clips: int, window_s: float, hop_s: float) -> str:
-    """Return the table over all settings and rooms."""
-    rows = []
-    for room in ROOM_DB:
-        recording = join(room, n_clips)
+    """Return the table over all recordings and settings."""
+    rows, minutes = [], {}
+    for (corpus, room), settings in RECORDINGS.items():
+        recording = join(corpus, room, n_clips, recognizer.labels)
+        minutes[corpus] = len(recording.samples) / RATE / 60
         remembering = Remembering(recognizer)
-        for gate, smooth in SETTINGS:
+        for gate, smooth in settings:
             scores = hear(remembering, recording, window_s, hop_s, gate, smooth)
-            rows.append((room, gate, smooth, scores))
-            print(room, gate, smooth, {k: round(v, 3) for k, v in scores.items()}, flush=True)
+            rows.append((corpus, room, gate, smooth, scores))
+            said = {k: round(v, 3) for k, v in scores.items()}
+            print(corpus, room, gate, smooth, said, flush=True)
     card = recognizer.card
-    minutes = len(recording.samples) / RATE / 60
-    heard_before = any(corpus.corpus == "emodb" for corpus in card.trained_on)
+    heard = [c.corpus for c in card.trained_on if c.corpus in minutes]
+    lengths = ", ".join(f"{corpus} {m:.0f} minutes" for corpus, m in minutes.items())
     about = (
-        f"{len(recording.labels) // 2} clips of Emo-DB, {minutes:.0f} minutes with their pauses; "
-        f"model {card.name}, windows of {window_s:g} s every {hop_s:g} s, "
-        f"{rows[0][3]['segments']:.0f} segments. Percent; UA and WA are over emotions and silence, "
-        "UA of emotions over the segments in whose middle somebody speaks."
+        f"{n_clips} clips of each corpus, of the emotions that the model knows, with their pauses "
+        f"({lengths}); model {card.name}, windows of {window_s:g} s every {hop_s:g} s. Percent; UA "
+        "and WA are over emotions and silence, UA of emotions over the segments in whose middle "
+        "somebody speaks."
     )
-    if heard_before:
+    if heard:
         about += (
-            " The model was trained on these clips, so that the table compares settings; it is no "
-            "measure of how well the model does on voices that it has not heard."
+            f" The model was trained on the clips of {' and '.join(heard)}, so that its rows "
+            "compare settings, and are no measure of how well it does on voices that it has not "
+            "heard; those of other corpora are, on other languages and studios."
         )
     return as_markdown(rows, about)
 
 
-def memory(recognizer: Recognizer, hours: float) -> Iterator[str]:
-    """Yield the peak memory of the process while one stream hears so many hours."""
-    recording = join("quiet", 100)
-    stream = Stream(
-        recognizer,
-        hop_s=recognizer.card.window_s,
-        sample_rate=RATE,
-        gate=SpeechGate(),
-        smoothing=Smoothing(),
-    )
-    rng = np.random.default_rng(SEED)
-    began, total, told, n = time.monotonic(), 0, 0, 0
-    while total < hours * 3600 * RATE:
-        at = int(rng.integers(0, len(recording.samples)))
-        chunk = recording.samples[at : at + int(rng.integers(1, 2 * RATE))]
-        n += len(stream.push(chunk))
-        total += len(chunk)
-        if total >= told * hours * 360 * RATE:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            now = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
-            yield f"{total / RATE / 3600:5.2f} h: {now:.1f} MiB, at most {peak:.1f} MiB"
-            told += 1
-    elapsed = time.monotonic() - began
-    yield f"{n} segments in {elapsed:.0f} s; {stream.timing}"
+def write_talk(path: Path, hours: float) -> None:
+    """Write a recording of so many hours: the same joined clips again and again."""
+    talk = join("emodb", "quiet", 300, CORPORA["emodb"].labels).samples
+    left = round(hours * 3600 * RATE)
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+        while left > 0:
+            file.write(talk[:left])
+            left -= len(talk)
+
+
+def memory(recognizer: Recognizer, hours: float) -> str:
+    """Return a table of the memory of the process while it listens to a file of so many hours."""
+    manner = Manner(window_s=3.0, hop_s=1.0, smoothing=Smoothing(), gate=SpeechGate())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "talk.wav"
+        write_talk(path, hours)
+        megabytes = path.stat().st_size / 1e6
+        rows, n, began = [], 0, time.process_time()
+        for _, segment in Listening(recognizer, manner).segments(path):
+            n += 1
+            if segment.end >= len(rows) * hours * 360:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                held = pages * resource.getpagesize() / 2**20
+                rows.append(f"| {segment.end / 3600:.2f} h | {n} | {held:.1f} MiB |")
+                print(rows[-1], flush=True)
+        busy_s = time.process_time() - began
+    about = f"""# Hours in constant memory
+
+Written by `benchmarks/segments.py --hours {hours:g}`: a WAV of {hours:g} h ({megabytes:,.0f} MB, 16
+bits at 16 kHz), in which 300 clips of Emo-DB and their pauses come again and again, is listened to
+as `lightser predict FILE --window 3 --hop 1 --vad --smooth 0.5` does. {n:,} segments took
+{busy_s:.0f} s of one core, {busy_s / hours:.1f} s for an hour of audio.
+
+| heard | segments | memory of the process |
+|---|---|---|
+"""
+    return about + "\n".join(rows) + "\n"
 
 
 def main() -> None:
@@ -246,8 +276,9 @@ def main() -> None:
     arguments = parser.parse_args()
     recognizer = Recognizer.load(arguments.model)
     if arguments.hours:
-        for line in memory(recognizer, arguments.hours):
-            print(line, flush=True)
+        table = memory(recognizer, arguments.hours)
+        write_whole(HERE / "hours.md", table)
+        print(table)
         return
     window_s = arguments.window or recognizer.card.window_s
     table = compare(recognizer, arguments.clips, window_s, arguments.hop)
