@@ -5,9 +5,9 @@
     LIGHTSER_DATA=DIR python benchmarks/segments.py --hours 10
 
 Joins clips of a corpus in random order, with a pause of 0.5 to 3 s after each, into one recording:
-Emo-DB once in a quiet room and once in a noisy one (pink noise, 15 dB below speech), RAVDESS and nEMO
-in a quiet one. Each setting of :class:`lightser.Stream` hears them. A segment is right if its label
-is that of the clip, or of the pause, at its middle. Writes the table ``benchmarks/segments.md``.
+Emo-DB once in a quiet room and once in a noisy one (pink noise, 15 dB below speech), RAVDESS and
+nEMO in a quiet one. Each setting of :class:`lightser.Stream` hears them. A segment is right if its
+label is that of the clip, or of the pause, at its middle. Writes ``benchmarks/segments.md``.
 
 With ``--hours`` it writes a file of that many hours instead, as ``lightser predict FILE --window 3
 --hop 1 --vad --smooth 0.5`` would be given, and listens to it. Writes ``benchmarks/hours.md``: the
