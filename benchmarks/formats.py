@@ -10,6 +10,7 @@ functionals with a linear SVM, and a network of wav2vec 2.0's size with random w
 """
 
 import argparse
+import hashlib
 import os
 import pickle
 import sys
@@ -32,9 +33,10 @@ from torch import Tensor, nn
 
 from lightser.corpora import CORPORA, load_corpus
 from lightser.errors import LightserError
-from lightser.export import EXPORTERS, targets  # noqa: F401  targets register themselves
+from lightser.export import EXPORTERS, litert, targets  # noqa: F401  targets register themselves
 from lightser.export.deliver import Clip, ClipSet, Job, Order, export_model, open_folder
 from lightser.export.manifest import Manifest, Parity
+from lightser.export.micro.arena import arena
 from lightser.export.trained import write_trained_model
 from lightser.inference.bundled import find_model
 from lightser.metrics import confusion, ua
@@ -48,6 +50,8 @@ from lightser.whole import write_whole
 PAGE = Path(__file__).parent.parent / "docs" / "formats.md"
 RECIPES = ("honest/emodb-light_sernet", "honest/emodb-zhong2020")
 WARM_UP = 3
+WHOLE = ("onnx", "litert")  # from samples to probabilities in one file
+ORDER = (*WHOLE, *sorted(set(EXPORTERS) - set(WHOLE)))
 TAKES = {"in": "samples", "out": "features"}
 
 
@@ -101,10 +105,11 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", help="emodb=DIR")
-    parser.add_argument("--runs", type=int, default=40, help="to time, of each format")
+    parser.add_argument("--runs", type=int, default=20, help="to time, of each format")
     arguments = parser.parse_args()
     name, _, root = arguments.corpus.partition("=")
     torch.set_num_threads(1)
+    litert.to_litert = remembering(litert.to_litert)  # half a minute each, for six formats
     table = load_corpus(name, root)
     rows, shipped = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -150,9 +155,12 @@ def clips_of(rows: pd.DataFrame) -> ClipSet:
 
 
 def formats() -> Iterator[tuple[str, str, str]]:
-    """Yield target, precision and place of the front end of all that can be exported."""
-    for target in sorted(EXPORTERS, key=lambda name: name != "onnx"):
-        for frontend in EXPORTERS[target].frontends:
+    """Yield target, precision and place of the front end of all that can be exported.
+
+    A microcontroller's file is the same with its front end, which is C; so it comes once.
+    """
+    for target in ORDER:
+        for frontend in EXPORTERS[target].frontends if target in WHOLE else ("out",):
             for precision in EXPORTERS[target].precisions:
                 yield target, precision, frontend
 
@@ -197,13 +205,14 @@ def measure(fold: Fold, folder: Path, runs: int) -> Iterator[Row]:
     for target, precision, place in formats():
         say(f"{card.system}: {target} {precision}, takes {TAKES[place]}")
         out = folder / f"{card.system}-{target}-{precision}-{place}"
-        manifest = exported(fold.model, out, (target, precision, place), clips_of(fold.heard))
+        clips = clips_of(fold.heard.sample(200, random_state=0)) if precision == "int8" else None
+        manifest = exported(fold.model, out, (target, precision, place), clips)
         if manifest is None:
             continue
         answer = EXPORTERS[target].open(out, manifest.interface)
         answers = [answer(x) for x in given[place]]
         clip = given[place][0]
-        yield Row(
+        row = Row(
             system=card.system,
             format=f"{target} {precision}",
             takes=TAKES[place],
@@ -211,8 +220,10 @@ def measure(fold: Fold, folder: Path, runs: int) -> Iterator[Row]:
             ua=ua_of(answers, fold),
             parity=Parity.of(answers, expected, "the speaker left out"),
             time=ratio(partial(answer, clip), partial(pytorch[place], clip), runs),
-            arena=manifest.interface.get("arena_bytes"),
+            arena=arena_of(manifest, out),
         )
+        say(" | ".join(row.cells()))
+        yield row
 
 
 def exported(model: Path, out: Path, what: tuple[str, str, str], clips: ClipSet) -> Manifest | None:
@@ -233,13 +244,43 @@ def measure_shipped(
     """Yield name, format, bytes and parity of the bundled weights, on clips not calibrated on."""
     name = Path(recipe).name
     for target, precision, place in formats():
-        if place == "out" and "in" in EXPORTERS[target].frontends:
+        if target not in WHOLE or place == "out":
             continue
         say(f"{name}: {target} {precision}")
         out = folder / f"{name}-{target}-{precision}"
         manifest = exported(find_model(name), out, (target, precision, place), clips_of(table))
         if manifest is not None:
             yield name, f"{target} {precision}", size_of(manifest), manifest.parity
+
+
+def arena_of(manifest: Manifest, out: Path) -> int | None:
+    """Return what TensorFlow Lite Micro asks for, if it can run this file."""
+    if "arena_bytes" in manifest.interface:
+        return int(manifest.interface["arena_bytes"]["total"])
+    if (manifest.target, manifest.interface["input"]["type"]) != ("litert", "int8"):
+        return None
+    try:
+        return arena((out / next(iter(manifest.files))).read_bytes()).total
+    except LightserError as error:
+        say(str(error))
+        return None
+
+
+def remembering(convert: Callable[[nn.Module, Tensor], bytes]) -> Callable[..., bytes]:
+    """Return a converter that takes its time only once for the same module and shape."""
+    known: dict[str, bytes] = {}
+
+    def remembered(module: nn.Module, example: Tensor) -> bytes:
+        key = hashlib.sha256(
+            repr((module, vars(module).get("standardize"), example.shape)).encode()
+        )
+        for tensor in module.state_dict().values():
+            key.update(tensor.numpy().tobytes())
+        if key.hexdigest() not in known:
+            known[key.hexdigest()] = convert(module, example)
+        return known[key.hexdigest()]
+
+    return remembered
 
 
 def size_of(manifest: Manifest) -> int:

@@ -3,7 +3,9 @@
 Conversions are slow, so each network is converted once, and every other form is made from that.
 """
 
+import ast
 import json
+import re
 import resource
 import signal
 import sys
@@ -21,7 +23,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from lightser.audio.files import read_audio
 from lightser.cli import main
 from lightser.errors import BadModel, LightserError
-from lightser.export import EXPORTERS, Order, litert, targets  # noqa: F401  they register themselves
+from lightser.export import EXPORTERS, Order, litert, litert_int8, targets  # noqa: F401  they register themselves
 from lightser.export.deliver import export_model
 from lightser.export.fold import fold_batch_norms
 from lightser.export.litert_int8 import to_half, to_int8
@@ -68,6 +70,7 @@ class Forms:
         front = litert.to_litert(front_end, torch.zeros(1, WINDOW))
         float32 = litert.to_litert(network, torch.zeros(1, 184, 40))
         int8 = to_int8(float32, self.features[::2])
+        self.float32 = float32
         self.network = {"float32": float32, "float16": to_half(float32), "int8": int8}
         self.whole = {
             name: litert.finished(litert.joined(front, content), taken="samples", given="p")
@@ -139,6 +142,24 @@ def test_int8_is_whole_numbers_from_end_to_end(forms):
     assert kinds <= {"int8", "int32"}
     scales = [len(t["quantization_parameters"]["scales"]) for t in interpreter.get_tensor_details()]
     assert max(scales) == 320  # of the widest layer, a scale for each of its channels
+
+
+def test_biases_of_int8_bring_each_layer_to_its_mean(forms, monkeypatch):
+    monkeypatch.setattr(litert_int8, "correct_biases", lambda int8, float32, inputs: int8)
+    as_rounded = opened(
+        litert.finished(to_int8(forms.float32, forms.features[::2]), taken="f", given="p")
+    )
+    corrected = opened(forms.network["int8"])
+    off = [
+        np.mean(
+            [
+                np.abs(answer(x[0]) - p).mean()
+                for x, p in zip(forms.features, forms.expected, strict=True)
+            ]
+        )
+        for answer in (as_rounded, corrected)
+    ]
+    assert off[1] < 0.9 * off[0]
 
 
 def test_int8_computes_the_same_by_reference_kernels_to_a_few_steps(forms):
@@ -253,6 +274,18 @@ def test_an_exported_file_answers_by_its_manifest_alone(exported, forms):
         assert np.abs(answer(features) - expected).mean() < 0.1
 
 
+def test_the_code_of_the_guide_asks_an_exported_file(exported, tmp_path, monkeypatch, capsys):
+    folder, manifest = exported
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "whole-numbers").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    guide = Path(__file__).parent.parent / "docs" / "export.md"
+    (code,) = re.findall(r"^```py\n(.*?)^```$", guide.read_text("utf-8"), re.M | re.S)
+    exec(compile(code, "docs/export.md", "exec"), {})
+    answer = ast.literal_eval(capsys.readouterr().out.replace("np.float64", ""))
+    assert list(answer) == manifest["labels"] and abs(sum(answer.values()) - 1) < 0.05
+
+
 def test_clips_of_free_length_are_refused_where_a_file_has_one(tmp_path):
     torch.manual_seed(0)
     for frontend, model, place, said in (
@@ -303,7 +336,8 @@ def test_the_profile_times_litert_beside_the_others(tmp_path, capsys, monkeypatc
     recipe.write_text(
         'title = "small"\nsystem = "light_sernet"\n[corpus]\nname = "emodb"\n'
         '[frontend]\nname = "relative_logmel"\nwindow_s = 0.2\nn_bands = 16\n'
-        '[model]\nname = "light_sernet"\n'
+        '[model]\nname = "light_sernet"\n[protocol]\nname = "loso"\n'
+        '[optim]\nname = "adamw"\nlearning_rate = 1e-3\nbatch_size = 8\nepochs = 1\n'
     )
     words = ["profile", str(recipe), "--runs", "2", "--litert", "--json"]
     monkeypatch.setattr(sys, "argv", ["lightser", *words])
