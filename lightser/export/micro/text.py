@@ -13,11 +13,16 @@ WIDTH = 100
 def define(values: Mapping[str, Any]) -> str:
     """Return a ``#define`` for each name, with ``LIGHTSER_`` in front; floats in single precision.
 
-    >>> print(define({"HOP": 256, "RANGE_DB": 80.0}), end="")
+    >>> print(define({"HOP": 256, "RANGE_DB": 80.0, "ZERO_POINT": -5}), end="")
     #define LIGHTSER_HOP 256
     #define LIGHTSER_RANGE_DB 80.0f
+    #define LIGHTSER_ZERO_POINT (-5)
     """
-    return "".join(f"#define LIGHTSER_{name} {literal(value)}\n" for name, value in values.items())
+    shown = {name: literal(value) for name, value in values.items()}
+    return "".join(
+        f"#define LIGHTSER_{name} {f'({text})' if text[0] == '-' else text}\n"
+        for name, text in shown.items()
+    )
 
 
 def literal(value: Any) -> str:
