@@ -92,6 +92,22 @@ def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
     assert refused.returncode == 2 and "--overwrite" in refused.stderr
 
 
+def test_a_row_that_repeats_another_is_run_once(world):
+    again = RECIPE.replace('"tiny"', '"the same"').replace("50.0", "60.0")
+    (world / "again.toml").write_text(again)
+    words = ("tiny.toml", "again.toml", "--corpus", "folder=corpus", "--quick", "--out", "once")
+    ran = lightser(world, "reproduce", *words, "--engine", "stacked", "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "again: the same as tiny, run once" in ran.stderr
+    assert "In all 2 jobs" in ran.stderr and ran.stderr.count("so far UA") == 2
+    one, other = (
+        (world / "once" / "quick" / name / "predictions.csv").read_text()
+        for name in ("tiny", "again")
+    )
+    assert one == other
+    assert "50.00" in ran.stdout and "60.00" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

@@ -99,10 +99,13 @@ def reproduce(
     for name, recipe in recipes.items():
         if (needed := recipe.corpus.name) not in folders:
             typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
+    repeats = repeats_of(plans)
     for item in plans:
         if not plan and (same := adopt(item, out)):
             typer.echo(f"{item.name}: the same as {same}, taken from there", err=True)
-    say_cost(plans, workers)
+        elif item.name in repeats:
+            typer.echo(f"{item.name}: the same as {repeats[item.name]}, run once", err=True)
+    say_cost([item for item in plans if item.name not in repeats], workers)
     if quick:
         typer.echo(QUICK, err=True)
     if plan:
@@ -171,6 +174,17 @@ def make_plans(
             )
         )
     return plans
+
+
+def repeats_of(plans: "Sequence[Plan]") -> dict[str, str]:
+    """Return the names of plans that repeat an earlier one, and of which."""
+    first: dict[tuple[str, tuple[int, ...]], str] = {}
+    repeats = {}
+    for item in plans:
+        name = first.setdefault((item.recipe.sha256(), item.recipe.seeds), item.name)
+        if name != item.name:
+            repeats[item.name] = name
+    return repeats
 
 
 def say_cost(plans: "Sequence[Plan]", workers: int) -> None:

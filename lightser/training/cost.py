@@ -51,7 +51,7 @@ def time_updates(job: Job) -> Timing:
     """Take a few updates of a job on some of its clips, as it would, and leave nothing behind."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
+    rng, n_clips = np.random.default_rng(0), len(job.fold.train)
     chosen = rng.permutation(np.array(job.fold.train))[:CLIPS]
     part = Fold(job.fold.name, train=tuple(map(str, chosen)), valid=(), test=())
     job = Job(**{**vars(job), "fold": part})
@@ -62,9 +62,10 @@ def time_updates(job: Job) -> Timing:
     system.to(job.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss, optimizer = make_loss(job, train), make_optimizer(system, optim)
     n_frames = window_frames(system, job.recipe)
+    size = min(optim.batch_size, n_clips * len(train) // len(clips))
 
     def update() -> None:
-        order = rng.integers(0, len(train), optim.batch_size)
+        order = rng.integers(0, len(train), size)
         batch = draw_batch(train, order, job.recipe.augment, n_frames, rng)
         value = batch_loss(system.train(), loss, batch, optim, job.device)
         optimizer.zero_grad(set_to_none=True)
