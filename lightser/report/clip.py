@@ -349,7 +349,9 @@ def _ticks(duration_s: float) -> list[float]:
     steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30]
     steps += [60 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480)]
     step = next((s for s in steps if duration_s / s <= 12), 86_400)
-    return [i * step for i in range(int(duration_s / step) + 1)]
+    ticks = [i * step for i in range(int(duration_s / step) + 1)]
+    # Hours are long words: at the very end, they would reach out of the picture.
+    return [tick for tick in ticks if duration_s < 3600 or tick < 0.98 * duration_s]
 
 
 def _clock(seconds: float, duration_s: float) -> str:
