@@ -2,7 +2,7 @@
 
 import { ask, BrowserEngine, clipOf, ServiceEngine, Trouble } from "./engines.js";
 import { showFacts } from "./facts.js";
-import { offerChoices, offerSamples, sayWhoListens } from "./offers.js";
+import { offerChoices, offerSamples, sayWhatItKnows, sayWhoListens } from "./offers.js";
 import { BadAudio, LightserError, Microphone, Smoother } from "./lightser-web/core.js";
 import { Stage } from "./stage.js";
 
@@ -66,6 +66,7 @@ async function openModel(chosen, kind) {
   if (card !== chosen) {
     card = stage.card = chosen;
     showFacts(card);
+    sayWhatItKnows(card);
   }
   let reason = "";
   engine = null;

@@ -18,7 +18,14 @@ export function offerSamples(samples, onChoice) {
     }),
   );
   const between = (i) => (i === buttons.length - 1 ? "." : i === buttons.length - 2 ? " or " : ", ");
-  element("samples").append(...buttons.flatMap((button, i) => [button, between(i)]));
+  const known = make("span", { id: "known" });
+  element("samples").append(...buttons.flatMap((button, i) => [button, between(i)]), known);
+}
+
+/** The samples are of Emo-DB; say so to those who would be impressed by a model that learned them. */
+export function sayWhatItKnows({ trained_on: corpora }) {
+  const isKnown = corpora.some(({ corpus }) => corpus === "emodb");
+  element("known").textContent = isKnown ? " It knows these from its training." : "";
 }
 
 export function offerChoices(models, isInBrowser, { onModel, onEngine }) {
