@@ -32,6 +32,7 @@ from lightser.service.assets import FILES, find_assets, get_assets
 
 TOLERANCE = 1e-3
 CLIP = SAMPLES / "14a04Tc.flac"
+OTHER = "emodb-zhong2020"
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PAGE = Path(assets.__file__).parent / "page"
 
@@ -190,7 +191,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("--assets", RUNTIME) as started:
+    with serving("--assets", RUNTIME, "--model", "default", "--model", OTHER) as started:
         yield started
 
 
@@ -348,6 +349,24 @@ def test_the_microphone_is_answered_as_in_python_whoever_listens(
     streams = [url for url in page.requests if "/v1/stream" in url]
     assert bool(streams) == (page.evaluate("document.body.dataset.engine") == "service")
     page.requests.clear()
+
+
+@needs_chromium
+@needs_modules
+def test_another_model_is_chosen_on_the_page(page: Tab) -> None:
+    drop(page, CLIP)
+    page.evaluate(
+        "(() => { const select = document.querySelector('#choices select');"
+        f"select.value = '{OTHER}'; select.dispatchEvent(new Event('change')); }})()"
+    )
+    page.wait_for(f"document.getElementById('facts-list').innerText.includes('{OTHER}')")
+    assert page.evaluate("document.getElementById('result').hidden")  # what another one heard
+    wait_until_ready(page)
+    drop(page, CLIP)
+    answer = saved(page)
+    assert answer["model"] == OTHER
+    for label, share in Recognizer.load(OTHER).predict(CLIP).probabilities.items():
+        assert answer["whole"]["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
 
 
 @needs_chromium
