@@ -111,6 +111,7 @@ def reproduce(
     if plan:
         return
     for item in plans:
+        adopt(item, out)  # what has been found meanwhile
         n_missing = len(missing_jobs(item))
         with (
             resumable("the same command goes on from the last checkpoint"),
