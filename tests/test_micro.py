@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,17 @@ def order_for(n_samples):
 def bundled(system, tmp_path_factory):
     """Return folder and facts of the bundled model, for a phone and for a microcontroller."""
     order, made = order_for(48000), {}
-    for name, target in (("phone", phone), ("micro", micro)):
+    for name, target, place in (("phone", phone, "out"), ("micro", micro, with_features())):
         folder = tmp_path_factory.mktemp(name)
-        made[name] = folder, target.write(system, order, folder)
+        made[name] = folder, target.write(system, replace(order, frontend=place), folder)
     return made
+
+
+def with_features():
+    try:
+        return "in" if compiled.compiler() else "out"
+    except LightserError:
+        return "out"
 
 
 def contents(made):
@@ -257,13 +265,9 @@ def test_a_stream_of_hops_has_the_features_of_the_last_window(cc, tmp_path):
 def test_the_example_compiles_without_a_warning_and_runs_under_sanitizers(
     cc, system, bundled, tmp_path
 ):
-    folder, made = bundled["micro"]
-    given = frontend.Quantisation(
-        **{name: made.facts["input"][name] for name in ("scale", "zero_point")}
-    )
-    names = sources.write_frontend(folder, system, n_samples=48000, n_frames=184, given=given)
-    names += sources.write_examples(folder)
-    files = [folder / name for name in (*names, "lightser_model.c") if name.endswith(".c")]
+    folder, _ = bundled["micro"]
+    files = sorted(folder.glob("*.c"))
+    assert [file.name for file in files] == ["lightser_frontend.c", "lightser_model.c", "main.c"]
     clip = spoken(SAMPLES[0], 48000)[0]
     said = []
     for options in ((), ("-fsanitize=address,undefined", "-fno-sanitize-recover", "-g")):
@@ -283,7 +287,7 @@ def test_the_example_compiles_without_a_warning_and_runs_under_sanitizers(
     with torch.inference_mode():
         features = system.features(spoken(SAMPLES[0], 48000)[1])[0].numpy()
     printed = np.array([int(n) for n in said[0].split("frame  46:")[1].split()[:10]])
-    codes = phone.to_codes(features, made.facts["input"])
+    codes = phone.to_codes(features, bundled["phone"][1].facts["input"])
     assert np.abs(printed - codes[46, :10]).max() <= 1
 
 
@@ -307,6 +311,8 @@ def test_what_a_microcontroller_cannot_carry_is_refused_in_a_line(system, tmp_pa
         odd = System.build(("light_sernet", options), ("light_sernet", {}), 7, standardize=False)
         with pytest.raises(BadModel, match="The C front end computes"):
             micro.write(odd, order, tmp_path)
+    with pytest.raises(BadModel, match="3 s of features, and the model hears 4 s"):
+        micro.write(system, replace(order, n_samples=64000), tmp_path)
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(LightserError, match=r"No C compiler 'no-such-compiler'.*--frontend out"):
         micro.write(system, order, tmp_path)
@@ -317,13 +323,9 @@ def test_what_a_microcontroller_cannot_carry_is_refused_in_a_line(system, tmp_pa
 
 def test_an_answer_is_that_of_the_c_front_end_and_tflite_micro(cc, system, bundled):
     folder, made = bundled["micro"]
-    given = frontend.Quantisation(
-        **{name: made.facts["input"][name] for name in ("scale", "zero_point")}
-    )
-    sources.write_frontend(folder, system, n_samples=48000, n_frames=184, given=given)
-    facts = {**made.facts, "input": {"type": "int16"}}
-    inside = EXPORTERS["micro"].open(folder, facts)
-    outside = EXPORTERS["micro"].open(folder, made.facts)
+    assert set(made.files) == {path.name for path in folder.iterdir()}
+    inside = EXPORTERS["micro"].open(folder, made.facts)
+    outside = EXPORTERS["micro"].open(folder, bundled["phone"][1].facts)
     for file in SAMPLES:
         wave = spoken(file, 48000)[1]
         with torch.inference_mode():

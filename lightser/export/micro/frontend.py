@@ -32,8 +32,8 @@ class Quantisation:
     zero_point: int
 
 
-def check_frontend(system: System) -> None:
-    """Refuse features that the C code does not compute.
+def check_frontend(system: System, n_samples: int) -> None:
+    """Refuse features that the C code does not compute from a window of ``n_samples``.
 
     Raises:
         BadModel: which these are, and which it does.
@@ -46,6 +46,11 @@ def check_frontend(system: System) -> None:
             "The C front end computes relative_logmel, and light_sernet's MFCC or log-mel of a "
             f"window; this model has '{system.describe()['frontend']['name']}'. --frontend out "
             "leaves the features to you"
+        )
+    if round(front.window_s * system.sample_rate) != n_samples:
+        raise BadModel(
+            f"The front end makes {front.window_s:g} s of features, and the model hears "
+            f"{n_samples / system.sample_rate:g} s: the C code takes one window"
         )
     n_fft: int = front.spectrum.dft.n
     if n_fft & (n_fft - 1) or n_fft < 4 or front.hop > n_fft:

@@ -45,12 +45,17 @@ def write(system: System, order: Order, folder: Path) -> Written:
         raise BadModel(f"micro carries light_sernet, and this is '{name}'; litert may carry it")
     is_inside = order.frontend == "in"
     if is_inside:
-        check_frontend(system)
+        check_frontend(system, order.n_samples)
         compiler()
     with tempfile.TemporaryDirectory() as temporary:
         order_out = dataclasses.replace(order, frontend="out")
         plain = phone.write(system, order_out, Path(temporary))
         content = (Path(temporary) / phone.MODEL).read_bytes()
+    if floats := {"DEQUANTIZE", "STABLEHLO_REDUCE_WINDOW"} & set(litert.operations(content)):
+        raise BadModel(
+            f"The quantiser left layers in float32 ({', '.join(sorted(floats))}), which micro does "
+            "not carry; calibrate on more recordings of speech"
+        )
     striped = [in_stripes(content, rows) for rows in STRIPES]
     taken = [arena(made) for made in striped]
     best = min(range(len(striped)), key=lambda i: taken[i].total)
