@@ -11,14 +11,17 @@ functionals with a linear SVM, and a network of wav2vec 2.0's size with random w
 
 import argparse
 import hashlib
+import json
+import math
 import os
 import pickle
+import shutil
 import sys
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,20 +109,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", help="emodb=DIR")
     parser.add_argument("--runs", type=int, default=20, help="to time, of each format")
+    parser.add_argument("--only", choices=RECIPES, help="measure this one, and write no page yet")
+    parser.add_argument("--again", action="store_true", help="forget what was measured before")
     arguments = parser.parse_args()
+    if arguments.again:
+        shutil.rmtree(kept_folder(), ignore_errors=True)
     name, _, root = arguments.corpus.partition("=")
     torch.set_num_threads(1)
     litert.to_litert = remembering(litert.to_litert)  # half a minute each, for six formats
     table = load_corpus(name, root)
     rows, shipped = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for recipe in RECIPES:
+        for recipe in [arguments.only] if arguments.only else RECIPES:
             fold = train(recipe, table)
             rows += list(measure(fold, Path(folder), arguments.runs))
             shipped += list(measure_shipped(recipe, table, Path(folder)))
-        rows.append(classic(fold, arguments.runs))
-        rows.append(wav2vec2_sized(fold, arguments.runs))
-    write_whole(PAGE, as_markdown(rows, shipped, fold))
+        if not arguments.only:
+            rows.append(kept("classic", partial(classic, fold, arguments.runs)))
+            rows.append(kept("wav2vec2", partial(wav2vec2_sized, fold, arguments.runs)))
+            shown = [row for row in rows if row is not None]
+            write_whole(PAGE, as_markdown(shown, [row for row in shipped if row], fold))
+
+
+def kept_folder() -> Path:
+    """Return where rows are kept until all are there, or are measured again."""
+    return cache_folder().parent / "formats" / "rows"
+
+
+def kept(name: str, make: Callable[[], Row | None]) -> Row | None:
+    """Return a row that an earlier run has measured, or measure it now."""
+    path = kept_folder() / f"{name}.json"
+    if path.is_file():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        parity = facts["parity"] and Parity(**facts["parity"])
+        return Row(**{**facts, "parity": parity})
+    row = make()
+    if row is not None:
+        say(" | ".join(row.cells()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(asdict(row)))
+    return row
 
 
 def say(words: str) -> None:
@@ -165,7 +194,7 @@ def formats() -> Iterator[tuple[str, str, str]]:
                 yield target, precision, frontend
 
 
-def measure(fold: Fold, folder: Path, runs: int) -> Iterator[Row]:
+def measure(fold: Fold, folder: Path, runs: int) -> Iterator[Row | None]:
     """Yield PyTorch's row, and one for each exported format."""
     card, system = open_folder(fold.model)
     order = Order(precision="float32", frontend="in", n_samples=round(card.window_s * 16000))
@@ -202,17 +231,17 @@ def measure(fold: Fold, folder: Path, runs: int) -> Iterator[Row]:
             parity=None,
             time=1.0,
         )
-    for target, precision, place in formats():
-        say(f"{card.system}: {target} {precision}, takes {TAKES[place]}")
+
+    def one(target: str, precision: str, place: str) -> Row | None:
         out = folder / f"{card.system}-{target}-{precision}-{place}"
         clips = clips_of(fold.heard.sample(200, random_state=0)) if precision == "int8" else None
         manifest = exported(fold.model, out, (target, precision, place), clips)
         if manifest is None:
-            continue
+            return None
         answer = EXPORTERS[target].open(out, manifest.interface)
         answers = [answer(x) for x in given[place]]
         clip = given[place][0]
-        row = Row(
+        return Row(
             system=card.system,
             format=f"{target} {precision}",
             takes=TAKES[place],
@@ -222,8 +251,9 @@ def measure(fold: Fold, folder: Path, runs: int) -> Iterator[Row]:
             time=ratio(partial(answer, clip), partial(pytorch[place], clip), runs),
             arena=arena_of(manifest, out),
         )
-        say(" | ".join(row.cells()))
-        yield row
+
+    for form in formats():
+        yield kept(f"{card.system}-{'-'.join(form)}", partial(one, *form))
 
 
 def exported(model: Path, out: Path, what: tuple[str, str, str], clips: ClipSet) -> Manifest | None:
@@ -238,19 +268,28 @@ def exported(model: Path, out: Path, what: tuple[str, str, str], clips: ClipSet)
         return None
 
 
-def measure_shipped(
-    recipe: str, table: pd.DataFrame, folder: Path
-) -> Iterator[tuple[str, str, int, Parity]]:
-    """Yield name, format, bytes and parity of the bundled weights, on clips not calibrated on."""
+def measure_shipped(recipe: str, table: pd.DataFrame, folder: Path) -> Iterator[Row | None]:
+    """Yield the parity of the bundled weights, on clips that int8 was not calibrated on."""
     name = Path(recipe).name
-    for target, precision, place in formats():
-        if target not in WHOLE or place == "out":
-            continue
-        say(f"{name}: {target} {precision}")
+
+    def one(target: str, precision: str) -> Row | None:
         out = folder / f"{name}-{target}-{precision}"
-        manifest = exported(find_model(name), out, (target, precision, place), clips_of(table))
-        if manifest is not None:
-            yield name, f"{target} {precision}", size_of(manifest), manifest.parity
+        manifest = exported(find_model(name), out, (target, precision, "in"), clips_of(table))
+        if manifest is None:
+            return None
+        return Row(
+            system=name,
+            format=f"{target} {precision}",
+            takes="samples",
+            bytes=size_of(manifest),
+            ua=None,
+            parity=manifest.parity,
+            time=math.nan,
+        )
+
+    for target in WHOLE:
+        for precision in EXPORTERS[target].precisions:
+            yield kept(f"{name}-{target}-{precision}", partial(one, target, precision))
 
 
 def arena_of(manifest: Manifest, out: Path) -> int | None:
@@ -384,9 +423,9 @@ HEAD = (
 )  # fmt: skip
 
 
-def as_markdown(rows: list[Row], shipped: list[tuple[str, str, int, Parity]], fold: Fold) -> str:
+def as_markdown(rows: list[Row], shipped: list[Row], fold: Fold) -> str:
     speaker, n_clips = fold.unheard["speaker"].iloc[0], len(fold.unheard)
-    n_shipped = shipped[0][3].clips
+    n_shipped = max(row.parity.clips for row in shipped if row.parity is not None)
     lines = [
         "# Formats: bytes, scores, time",
         "",
@@ -426,9 +465,11 @@ def as_markdown(rows: list[Row], shipped: list[tuple[str, str, int, Parity]], fo
         "| model | format | bytes | same label, % | largest difference | mean difference |",
         "|---|---|---:|---:|---:|---:|",
         *(
-            f"| {name} | {form} | {size:,} | {100 * parity.label_agreement:.1f} "
-            f"| {parity.max_difference:.1g} | {parity.mean_difference:.1g} |"
-            for name, form, size, parity in shipped
+            f"| {row.system} | {row.format} | {row.bytes:,} "
+            f"| {100 * row.parity.label_agreement:.1f} "
+            f"| {row.parity.max_difference:.1g} | {row.parity.mean_difference:.1g} |"
+            for row in shipped
+            if row.parity is not None
         ),
     ]
     return "\n".join(lines) + "\n"
