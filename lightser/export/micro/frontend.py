@@ -47,9 +47,10 @@ def check_frontend(system: System, n_samples: int) -> None:
             f"window; this model has '{system.describe()['frontend']['name']}'. --frontend out "
             "leaves the features to you"
         )
-    if round(front.window_s * system.sample_rate) != n_samples:
+    window_s = float(front.window_s or 0)
+    if round(window_s * system.sample_rate) != n_samples:
         raise BadModel(
-            f"The front end makes {front.window_s:g} s of features, and the model hears "
+            f"The front end makes {window_s:g} s of features, and the model hears "
             f"{n_samples / system.sample_rate:g} s: the C code takes one window"
         )
     n_fft: int = front.spectrum.dft.n

@@ -34,7 +34,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
         MissingExtra: LiteRT's tools or TensorFlow Lite Micro are not installed.
     """
     from lightser.export import litert
-    from lightser.export.micro.arena import arena
+    from lightser.export.micro.arena import arena, runtime
     from lightser.export.micro.compiled import compiler
     from lightser.export.micro.frontend import Quantisation, check_frontend
     from lightser.export.micro.sources import write_examples, write_frontend, write_model
@@ -43,6 +43,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
     if not isinstance(system.network, LightSernet):
         name = system.describe()["model"]["name"]
         raise BadModel(f"micro carries light_sernet, and this is '{name}'; litert may carry it")
+    runtime()  # before half a minute of converting
     is_inside = order.frontend == "in"
     if is_inside:
         check_frontend(system, order.n_samples)
