@@ -1,9 +1,11 @@
-"""The engine ``ray``: blocks go over a cluster by Ray Data, and their parts come back to us."""
+"""The engine ``ray``: blocks go over a cluster, and their parts come back to us.
 
-import logging
-import pickle
-import zlib
+Plain tasks, not Ray Data: that wants the whole list before it begins, and tries what is lost again
+for ever, also where a file of a block is what ends each process that takes it.
+"""
+
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from lightser.cluster import ray_cluster
@@ -11,11 +13,16 @@ from lightser.errors import LightserError
 from lightser.inference.bulk.items import Block
 from lightser.inference.bulk.parts import Parts
 from lightser.inference.bulk.processes import all_lines, file_by_file
-from lightser.inference.bulk.task import Done, Task, listening_for
+from lightser.inference.bulk.task import Done, Task
 
-# Blocks that may fail for good, each tried four times, before we give up: it is then no single
-# file that is at fault.
-_MOST_FAILURES = 8
+# How often a block is tried again when its process or machine is lost.
+_MORE_TRIES = 3
+
+# Blocks that may be lost for good before we give up: it is then no single file that is at fault.
+_MOST_LOST = 8
+
+# Blocks on their way, for each core: one in work, and one that it need not wait for.
+_AHEAD = 2
 
 
 def over_ray(task: Task, blocks: Iterable[Block], parts: Parts, workers: int) -> Iterator[Done]:
@@ -28,43 +35,38 @@ def over_ray(task: Task, blocks: Iterable[Block], parts: Parts, workers: int) ->
         LightserError: the machines cannot do it at all, or have another model.
         MissingExtra: Ray is not installed.
     """
-    # Names of files shrink to a tenth; a million of them lie in the cluster's memory.
-    packed = {block.index: zlib.compress(pickle.dumps(block)) for block in blocks}
-    if not packed:
-        return
+    blocks = iter(blocks)
+    lost: list[Block] = []
     with ray_cluster(workers) as ray:
-        import ray.data
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.max_errored_blocks = _MOST_FAILURES
-        rows = [{"block": block} for block in packed.values()]
-        answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _listen, fn_args=(task,), num_cpus=1
-        )
+        listen = ray.remote(all_lines).options(num_cpus=1, max_retries=_MORE_TRIES)
+        in_work: dict[Any, Block] = {}
         try:
-            for answer in answers.iter_rows():
-                if answer["problem"]:
-                    raise LightserError(answer["problem"])
-                del packed[answer["index"]]
-                lines = answer["lines"].splitlines(keepends=True)
-                yield parts.write(answer["index"], lines)
-        except RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise LightserError(f"The cluster gave up: {reason}") from None
+            while True:
+                # Machines come and go.
+                cores = max(int(ray.cluster_resources().get("CPU", 0)), 1)
+                for block in islice(blocks, max(_AHEAD * cores - len(in_work), 0)):
+                    in_work[listen.remote(task, block)] = block
+                if not in_work:
+                    break
+                finished, _ = ray.wait([*in_work], timeout=10.0)
+                for answer in finished:
+                    block = in_work.pop(answer)
+                    try:
+                        lines = ray.get(answer)
+                    except RayTaskError as error:  # as it was raised there
+                        raise error.cause from None
+                    except RayError as error:
+                        lost.append(block)
+                        if len(lost) > _MOST_LOST:
+                            reason = str(error).strip().splitlines()[0]
+                            raise LightserError(f"The cluster gave up: {reason}") from None
+                        continue
+                    yield parts.write(block.index, lines)
+        finally:
+            for answer in in_work:
+                ray.cancel(answer, force=True)
     # What ends every process that takes it: here it is found out which file does.
-    for packet in packed.values():
-        block = pickle.loads(zlib.decompress(packet))
+    for block in lost:
         yield parts.write(block.index, file_by_file(task, block))
-
-
-def _listen(row: dict[str, Any], task: Task) -> dict[str, Any]:
-    """Return the lines of a block, or why this machine cannot listen at all."""
-    block: Block = pickle.loads(zlib.decompress(row["block"]))
-    try:
-        listening_for(task)
-    except LightserError as error:
-        return {"index": block.index, "lines": "", "problem": str(error)}
-    return {"index": block.index, "lines": "".join(all_lines(task, block)), "problem": ""}
