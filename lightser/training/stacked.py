@@ -1,7 +1,7 @@
 """The engine ``stacked``: the networks of many folds and seeds, computed as one batched network.
 
-Networks of half a million parameters leave a GPU idle, which ten of them side by side should not. On
-a processor, stacked convolutions are several times slower (``benchmarks/engines.md``). Each job
+Networks of half a million parameters leave a GPU idle, which ten of them side by side should not.
+On a processor, stacked convolutions are several times slower (``benchmarks/engines.md``). Each job
 keeps its own order, chance, loss, optimiser, history and checkpoints, as under any other engine:
 only forward and backward passes are shared, by :func:`torch.func.vmap` over the stacked weights.
 
