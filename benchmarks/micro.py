@@ -3,8 +3,9 @@
     python benchmarks/micro.py
 
 The bundled Light-SERNet in int8, calibrated on the recordings that come with lightser, for several
-choices of stripes; then the streaming form beside the whole window, and the C front end hop by hop
-beside the whole clip. Times are ratios within this run, in turns, on one thread.
+choices of stripes, and fresh ones for other windows; then the streaming form beside the whole
+window, and the C front end hop by hop beside the whole clip. Times are ratios within this run, in
+turns, on one thread.
 """
 
 import ctypes
@@ -27,10 +28,12 @@ from lightser.export.micro.arena import arena
 from lightser.export.micro.frontend import Quantisation
 from lightser.export.micro.sources import write_frontend
 from lightser.export.micro.striped import in_stripes
+from lightser.export.profile import measure_arena
 from lightser.export.streaming import CHUNK
 from lightser.export.targets import litert
 from lightser.export.targets.micro import FIRST_BODY, SECOND_BODY
 from lightser.inference.bundled import find_model
+from lightser.training.system import System
 from lightser.whole import write_whole
 
 PAGE = Path(__file__).parent / "micro.md"
@@ -67,6 +70,10 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---:|",
         *rows,
         "",
+        "| window | arena, layer by layer | arena, in stripes |",
+        "|---|---:|---:|",
+        *window_rows(),
+        "",
         "| one … | time | relative to |",
         "|---|---:|---|",
         *times,
@@ -83,6 +90,16 @@ def stripes_table(plain: bytes) -> list[str]:
         name = " and ".join(map(str, stripes.values())) or "none"
         cells = (sum(operations(content).values()), len(content), taken.maps, taken.kept)
         rows.append(f"| {name} | " + " | ".join(f"{n:,}" for n in (*cells, taken.total)) + " |")
+    return rows
+
+
+def window_rows() -> list[str]:
+    rows = []
+    for seconds in (1.0, 2.0, 7.0):
+        options = {"window_s": seconds, "n_bands": 128, "coefficients": BANDS}
+        made = System.build(("relative_logmel", options), ("light_sernet", {}), 7, standardize=True)
+        taken = measure_arena(made.eval(), round(seconds * 16000))
+        rows.append(f"| {seconds:g} s | {taken['plain']:,} | {taken['striped']:,} |")
     return rows
 
 
