@@ -132,7 +132,7 @@ def to_html(
 <header>
 <p class="kicker">lightser {lightser.__version__}</p>
 <h1>{escape(title)}</h1>
-{f'<p class="lead"><b class="tone lax">{escape(remark)}</b></p>' if remark else ""}
+{f'<p class="lead lax tone">{escape(remark)}</p>' if remark else ""}
 {_lead(results)}
 {_contents(corpora, papers)}
 </header>
@@ -176,7 +176,11 @@ def _anchors(results: Sequence[Result]) -> dict[Path, str]:
 
 def _contents(corpora: Sequence[str], papers: str) -> str:
     """Return links to the parts of the page."""
-    parts = [("ladder", "What protocol is worth"), ("papers", "The papers, row by row")]
+    parts = [
+        ("ladder", "What protocol is worth"),
+        ("papers", "The papers, row by row"),
+        ("rows", "Published beside ours"),
+    ]
     links = [(at, words) for at, words in parts if f'id="{at}"' in papers]
     links += [(f"c-{corpus}", _short(corpus)) for corpus in corpora]
     links += [("results", "One by one"), ("terms", "How these numbers are made")]

@@ -130,8 +130,11 @@ def interval(result: Result, score: str) -> tuple[float, float] | None:
 def published(result: Result, score: str) -> float | None:
     """Return what the paper prints for ``"ua"``, ``"wa"`` or ``"f1"``, as a fraction.
 
-    Recipes, and so ``scores.json``, hold published figures as printed, in per cent.
+    Recipes, and so ``scores.json``, hold published figures as printed, in per cent. An honest twin
+    inherits those of its row, but they were not measured under its protocol: it has none.
     """
+    if result.name.startswith("honest/"):
+        return None
     value = (result.scores.get("published") or {}).get(score)
     return None if value is None else float(value) / 100
 

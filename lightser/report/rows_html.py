@@ -187,7 +187,7 @@ def rows_section(
 ) -> str:
     """Return the section with some rows, published beside ours."""
     table = PaperTable(name="", title="Published beside ours", rows=tuple(rows))
-    return f"""<section id="papers">
+    return f"""<section id="rows">
 <p>{escape(NOTE)}</p>
 {KEY}
 {_paper_table(table, classics(results), anchors)}
