@@ -7,7 +7,7 @@ Correction", ICCV 2019, https://arxiv.org/abs/1906.04721, section 4.2, with data
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,12 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """A layer with a bias of its own; all are numbers of tensors.
+    """A layer with weights; all are numbers of tensors.
 
     Attributes:
         taken: what comes in.
         weights: a scale for each output channel.
-        bias: of each output channel.
+        bias: of each output channel; -1 if there is none.
         given: what goes out, the activation included.
     """
 
@@ -50,13 +50,15 @@ def correct_biases(int8: bytes, float32: bytes, inputs: Sequence[NDArray[np.floa
         inputs: of the shape that the float32 file takes.
     """
     reference = _opened(float32)
-    originals = list(_layers(reference, float32))
-    targets = _means(reference, [layer.given for layer in originals], inputs)
-    for i, target in enumerate(targets):
+    originals, chosen = _layers(reference), _with_own_bias(reference, float32)
+    targets = _means(reference, [originals[i].given for i in chosen], inputs)
+    for i, target in zip(chosen, targets, strict=True):
         interpreter = _opened(int8)
-        layer = list(_layers(interpreter, int8))[i]
-        (mean,) = _means(interpreter, [layer.given], inputs)
+        layer = _layers(interpreter)[i]
         details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+        if details[layer.bias]["dtype"] != np.int32:
+            continue  # computed in float32
+        (mean,) = _means(interpreter, [layer.given], inputs)
         scales = details[layer.weights]["quantization_parameters"]["scales"]
         step = details[layer.taken]["quantization"][0] * scales
         model = unpacked(int8)
@@ -68,18 +70,30 @@ def correct_biases(int8: bytes, float32: bytes, inputs: Sequence[NDArray[np.floa
     return int8
 
 
-def _layers(interpreter: Interpreter, content: bytes) -> Iterator[_Layer]:
-    """Yield the layers that have a bias of their own, in the order in which they are computed."""
-    tensors = unpacked(content).subgraphs[0].tensors
-    found = [
-        _Layer(taken=taken[0], weights=taken[1], bias=taken[2], given=operation["outputs"][0])
+def _layers(interpreter: Interpreter) -> list[_Layer]:
+    """Return the layers with weights, in the order in which they are computed."""
+    return [
+        _Layer(
+            taken=int(operation["inputs"][0]),
+            weights=int(operation["inputs"][1]),
+            bias=int(operation["inputs"][2]) if len(operation["inputs"]) > 2 else -1,
+            given=int(operation["outputs"][0]),
+        )
         for operation in interpreter._get_ops_details()
         if operation["op_name"] in WEIGHTED
-        and len(taken := [int(index) for index in operation["inputs"]]) == 3
-        and taken[2] >= 0
     ]
-    users = Counter(tensors[layer.weights].buffer for layer in found)
-    yield from (layer for layer in found if users[tensors[layer.weights].buffer] == 1)
+
+
+def _with_own_bias(interpreter: Interpreter, float32: bytes) -> list[int]:
+    """Return which layers have a bias, and share neither that nor their weights."""
+    tensors = unpacked(float32).subgraphs[0].tensors
+    layers = _layers(interpreter)
+    users = Counter(tensors[layer.weights].buffer for layer in layers)
+    return [
+        i
+        for i, layer in enumerate(layers)
+        if layer.bias >= 0 and users[tensors[layer.weights].buffer] == 1
+    ]
 
 
 def _means(

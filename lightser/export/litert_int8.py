@@ -15,7 +15,6 @@ from ai_edge_quantizer import (
     calibrator,
     qtyping,
     quantizer,
-    recipe,
     recipe_manager,
 )
 from ai_edge_quantizer.utils.qsv_utils import min_max_update
@@ -25,8 +24,10 @@ from lightser.errors import LightserError
 from lightser.export.litert import inline
 from lightser.export.litert_bias import correct_biases
 from lightser.export.quiet import quiet
+from lightser.models.gru import BiGRU
 
 HEARD = 40  # clips that biases are corrected on
+RECURRENT = f".*{BiGRU.__name__}.*"  # tensors are named by the modules they come from
 WEIGHTED = (
     qtyping.TFLOperationName.CONV_2D,
     qtyping.TFLOperationName.DEPTHWISE_CONV_2D,
@@ -45,7 +46,7 @@ def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
         LightserError: there is no input to calibrate on.
     """
     clips = list(inputs)
-    steps = recipe.static_wi8_ai8()
+    steps = _steps()
     with quiet():
         ranges = seen(content, clips, steps)
         made = quantizer.Quantizer(bytearray(content), steps).quantize(
@@ -53,6 +54,22 @@ def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
         )
     assert made.quantized_model is not None
     return correct_biases(inline(bytes(made.quantized_model)), content, clips[:HEARD])
+
+
+def _steps() -> qtyping.ModelQuantizationRecipe:
+    """Return what becomes of each operation: whole numbers, but in a recurrent layer.
+
+    Its state would go through a byte at every step, which costs labels; there, weights alone are
+    stored in a byte.
+    """
+    manager = recipe_manager.RecipeManager()
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    names = algorithm_manager.AlgorithmName
+    manager.add_static_config(".*", every, 8, 8)
+    manager.add_quantization_config(RECURRENT, every, algorithm_key=names.NO_QUANTIZE)
+    manager.add_weight_only_config(RECURRENT, qtyping.TFLOperationName.FULLY_CONNECTED, 8)
+    steps: qtyping.ModelQuantizationRecipe = manager.get_quantization_recipe()
+    return steps
 
 
 def to_half(content: bytes) -> bytes:
