@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,13 +55,14 @@ def ray_cluster(workers: int) -> Iterator[Any]:
         "include_dashboard": False,
     }
     try:
+        _look_for(address)
         ray.init(
             address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
             **({} if address else own),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise LightserError(
             f"No Ray cluster at '{address}' ({str(error).strip().splitlines()[0]}); "
             "start one with: ray start --head"
@@ -69,3 +71,10 @@ def ray_cluster(workers: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _look_for(address: str | None) -> None:
+    """Raise OSError if nobody listens there; Ray itself would try for many minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10.0).close()

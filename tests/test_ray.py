@@ -137,3 +137,12 @@ def test_a_model_that_is_not_there_is_one_line(machines: Machines, tmp_path: Pat
             tmp_path / "o.csv", sources=[str(ANGER)], model=model, engine="ray", tell=tell
         )
     assert "\n" not in str(error.value)
+
+
+def test_an_address_where_nobody_listens_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(LightserError, match=r"No Ray cluster at '127.0.0.1:1'") as error:
+        predict_archive(tmp_path / "o.csv", sources=[str(ANGER)], engine="ray")
+    assert "\n" not in str(error.value) and os.listdir(tmp_path) == []
