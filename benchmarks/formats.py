@@ -296,7 +296,11 @@ def arena_of(manifest: Manifest, out: Path) -> int | None:
     """Return what TensorFlow Lite Micro asks for, if it can run this file."""
     if "arena_bytes" in manifest.interface:
         return int(manifest.interface["arena_bytes"]["total"])
-    if (manifest.target, manifest.interface["input"]["type"]) != ("litert", "int8"):
+    if (manifest.target, manifest.precision, manifest.frontend["place"]) != (
+        "litert",
+        "int8",
+        "out",
+    ):
         return None
     try:
         return arena((out / next(iter(manifest.files))).read_bytes()).total
