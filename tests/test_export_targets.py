@@ -376,7 +376,13 @@ def test_a_full_disk_ends_in_a_line_and_leaves_nothing(models, tmp_path):
 def test_an_interrupted_export_leaves_nothing(models, tmp_path):
     command = [sys.executable, "-m", "lightser", "export", models("light_sernet")]
     command += ["--out", tmp_path / "out"]
-    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # who runs the tests in the background may have let it ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     while not left_in(tmp_path):  # it has begun to write
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
