@@ -26,7 +26,6 @@ from lightser.export.litert_bias import correct_biases
 from lightser.export.quiet import quiet
 from lightser.models.gru import BiGRU
 
-HEARD = 40  # clips that biases are corrected on
 RECURRENT = f".*{BiGRU.__name__}.*"  # tensors are named by the modules they come from
 WEIGHTED = (
     qtyping.TFLOperationName.CONV_2D,
@@ -53,7 +52,7 @@ def to_int8(content: bytes, inputs: Iterable[NDArray[np.float32]]) -> bytes:
             ranges, enable_progress_report=False
         )
     assert made.quantized_model is not None
-    return correct_biases(inline(bytes(made.quantized_model)), content, clips[:HEARD])
+    return correct_biases(inline(bytes(made.quantized_model)), content, clips)
 
 
 def _steps() -> qtyping.ModelQuantizationRecipe:
