@@ -1,8 +1,10 @@
 """What tests share: where real corpora are, and a few real clips."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,3 +31,19 @@ def corpus_root() -> Callable[[str], Path]:
         return folder
 
     return root
+
+
+@pytest.fixture
+def lightser(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., SimpleNamespace]:
+    """Return a function that runs a command line and returns exit code, stdout and stderr."""
+    from lightser.cli import main  # late, as coverage has not begun yet
+
+    def run(*words: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["lightser", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return SimpleNamespace(code=ended.value.code or 0, **capsys.readouterr()._asdict())
+
+    return run

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -20,7 +19,6 @@ import soundfile
 import torch
 
 from lightser.card import CARD, TrainedOn, file_facts, read_card, verify_files, write_card
-from lightser.cli import main
 from lightser.errors import BadModel, LightserError, UnknownName
 from lightser.export import EXPORTERS, deliver, targets  # noqa: F401  targets register themselves
 from lightser.export.deliver import Clip, ClipSet, export_model
@@ -140,19 +138,6 @@ def exports(models, tmp_path_factory):
         return known[key]
 
     return make
-
-
-@pytest.fixture
-def lightser(monkeypatch, capsys):
-    """Return a function that runs a command line and returns exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lightser", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return SimpleNamespace(code=ended.value.code or 0, **capsys.readouterr()._asdict())
-
-    return run
 
 
 def left_in(folder):

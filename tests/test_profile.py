@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -11,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from lightser.cli import main
 from lightser.export import profile as profiles
 from lightser.export.fold import fold_batch_norms, norms_behind_layers, parameter_count
 from lightser.export.profile import measure, profile_system
@@ -20,19 +17,6 @@ from lightser.export.subject import find_subject
 from lightser.export.trace import trace
 from lightser.models import MODELS
 from lightser.training.system import System
-
-
-@pytest.fixture
-def lightser(monkeypatch, capsys):
-    """Return a function that runs a command line and returns exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lightser", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return SimpleNamespace(code=ended.value.code or 0, **capsys.readouterr()._asdict())
-
-    return run
 
 
 def with_real_norms(system):

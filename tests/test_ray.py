@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from model_folder import ANGER, HAPPINESS, SADNESS, write_model
-from tiny_corpus import tiny_corpus
+from tiny_corpus import tiny_corpus, tiny_recipe
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
 from lightser.errors import LightserError  # noqa: E402
 from lightser.inference.bulk import predict_archive  # noqa: E402
 from lightser.training.crossval import make_plan, run  # noqa: E402
-from lightser.training.recipe import Choice, Optim, ProtocolChoice, Recipe  # noqa: E402
 
 CLIPS = (ANGER, SADNESS, HAPPINESS)
 
@@ -71,15 +70,7 @@ def test_a_training_loses_nothing_when_a_process_is_killed(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIGHTSER_CACHE", str(tmp_path / "cache"))
-    recipe = Recipe(
-        title="tiny",
-        system="light_sernet",
-        corpus=Choice(name="emodb"),
-        frontend=Choice(name="light_sernet", options={"window_s": 0.7}),
-        model=Choice(name="light_sernet", options={"momentum": 0.1}),
-        optim=Optim(epochs=3, batch_size=4, learning_rate=1e-3),
-        protocol=ProtocolChoice(name="loso"),
-    )
+    recipe = tiny_recipe()
     table = tiny_corpus()
     expected = make_plan(recipe, table, name="t", out=tmp_path / "expected")
     run(expected, engine="serial")

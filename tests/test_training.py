@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny_corpus import tiny_corpus
+from tiny_corpus import tiny_recipe as recipe
 
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
@@ -23,22 +24,9 @@ from lightser.training.crossval import adopt, collect, make_plan, missing_jobs, 
 from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
 from lightser.training.jobs import as_examples, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
-from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice, Recipe
+from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice
 
 HERE = Path(__file__).parent
-
-
-def recipe(**changes) -> Recipe:
-    made = Recipe(
-        title="tiny",
-        system="light_sernet",
-        corpus=Choice(name="emodb"),
-        frontend=Choice(name="light_sernet", options={"window_s": 0.7}),
-        model=Choice(name="light_sernet", options={"momentum": 0.1}),
-        optim=Optim(epochs=3, batch_size=4, learning_rate=1e-3),
-        protocol=ProtocolChoice(name="loso"),
-    )
-    return dataclasses.replace(made, **changes)
 
 
 @pytest.fixture(autouse=True)
