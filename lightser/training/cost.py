@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lightser.corpora.splits import Fold
+from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import draw_batch
 from lightser.training.crossval import Plan, missing_jobs
 from lightser.training.jobs import Job, as_examples, make_loss, prepare
@@ -49,6 +50,7 @@ def shape_of(plan: Plan) -> str:
 
 def time_updates(job: Job) -> Timing:
     """Take a few updates of a job on some of its clips, as it would, and leave nothing behind."""
+    keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rng, n_clips = np.random.default_rng(0), len(job.fold.train)

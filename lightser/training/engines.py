@@ -20,22 +20,13 @@ Engine = Callable[[Sequence[Job], int, Progress], Iterator[Job]]
 
 ENGINES: Registry[Engine] = Registry("engine")
 
-# The training step allocates and frees the same large arrays thousands of times; glibc gives each
-# back to the system and faults it in again, a fifth of the time. These ask it to keep them.
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "8589934592",
-    "MALLOC_TOP_PAD_": "67108864",
-}
-
 
 def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
     """Run jobs in ``workers`` processes and yield each when it is done.
 
     An interrupt ends the processes; their checkpoints stay, and the next run goes on from them.
     """
-    for name, value in {**KEEP_MEMORY, "OMP_NUM_THREADS": "1"}.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # a forked PyTorch may hang
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
         waiting = {pool.submit(run_job, job): job for job in jobs}

@@ -23,6 +23,7 @@ from lightser.errors import LightserError
 from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
+from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import Clips, features_of
 from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.recipe import Recipe
@@ -77,6 +78,7 @@ def cache_folder() -> Path:
 
 def run_job(job: Job) -> Path:
     """Train, predict the test part, write both tables, and return the job's folder."""
+    keep_freed_memory()
     torch.set_num_threads(1)  # folds run side by side; one job on two threads is slower than two
     drive(job_run(job), job.recipe.optim, job.device)
     return job.folder

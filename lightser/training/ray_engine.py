@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lightser.cluster import ray_cluster
 from lightser.errors import LightserError
-from lightser.training.engines import KEEP_MEMORY, Progress, state_of
+from lightser.training.engines import Progress, state_of
 from lightser.training.jobs import Job, run_job
 from lightser.whole import held, replacing
 
@@ -34,9 +34,7 @@ def over_ray(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
     with ray_cluster(workers) as ray:
         from ray.exceptions import RayError, RayTaskError
 
-        run = ray.remote(_files_of).options(
-            num_cpus=1, max_retries=_MORE_TRIES, runtime_env={"env_vars": KEEP_MEMORY}
-        )
+        run = ray.remote(_files_of).options(num_cpus=1, max_retries=_MORE_TRIES)
         waiting = {run.remote(job): job for job in jobs}
         try:
             while waiting:

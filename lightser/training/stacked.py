@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lightser.errors import BadRecipe
+from lightser.training.allocator import keep_freed_memory
 from lightser.training.engines import Progress, state_of
 from lightser.training.jobs import Job, job_run
 from lightser.training.loop import Run, Task, blended, half_precision, loss_of_logits
@@ -31,6 +32,7 @@ def over_stacks(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterat
     Raises:
         BadRecipe: the network cannot be computed in stacks, or its batches differ in shape.
     """
+    keep_freed_memory()
     if jobs[0].device == "cpu":
         torch.set_num_threads(1)  # as the other engines
     waiting, stack = list(jobs), Stack(jobs[0])
