@@ -20,7 +20,14 @@ from lightser.report.papers import (
     progress_words,
 )
 from lightser.report.results import Result, fingerprint, read_result
-from lightser.training.recipe import find_recipe, find_recipes, quick, read_recipe, recipe_name
+from lightser.training.recipe import (
+    find_recipe,
+    find_recipes,
+    quick,
+    read_recipe,
+    recipe_name,
+    shortened,
+)
 from lightser.training.scores import score_predictions
 
 LABELS = list(CORPORA["emodb"].labels)
@@ -29,10 +36,17 @@ RUNGS = [recipe_name(path) for path in find_recipes(["ladder"])]
 
 
 def made_up(
-    root: Path, name: str, skill: float, *, is_quick: bool = False, done: int = 10
+    root: Path,
+    name: str,
+    skill: float,
+    *,
+    is_quick: bool = False,
+    length: float = 1.0,
+    done: int = 10,
 ) -> Result:
     """Write and read a result of a recipe on ten voices, right in ``skill`` of the cases."""
     recipe = read_recipe(find_recipe(name))
+    ran = quick(recipe) if is_quick else shortened(recipe, length)
     rng = np.random.default_rng([len(name), round(1000 * skill)])
     rows = []
     for i in range(140):
@@ -43,14 +57,15 @@ def made_up(
             {"utterance": f"u{i}", "corpus": "emodb", "speaker": f"s{i // 14}", "fold": i // 14,
              "seed": 0, "truth": truth, "predicted": answer, **chances}
         )  # fmt: skip
-    folder = root / ("quick" if is_quick else "full") / name
+    folder = root / ("quick" if is_quick else f"length-{length:g}") / name
     folder.mkdir(parents=True)
     table = pd.DataFrame(rows)
     table.to_csv(folder / "predictions.csv", index=False)
     protocol = recipe.protocol.name
     facts = {
         "recipe": name,
-        "recipe_sha256": (quick(recipe) if is_quick else recipe).sha256(),
+        "recipe_sha256": ran.sha256(),
+        "full_recipe_sha256": recipe.sha256(),
         "title": recipe.title,
         "corpus": "emodb",
         "labels": LABELS,
@@ -58,7 +73,10 @@ def made_up(
         "selected_on": recipe.protocol.select or ("test_wa" if protocol == "light_sernet" else ""),
         "speaker_independent": protocol in ("loso", "text_speaker"),
         "seeds": [0],
+        "epochs": ran.optim.epochs,
+        "updates": ran.optim.updates,
         "quick": is_quick,
+        "length": length,
         "complete": done == 10,
         "folds_done": done,
         "folds_planned": 10,
@@ -78,6 +96,10 @@ def found(tmp_path_factory) -> list[Result]:
         made_up(root, "light_sernet/table1/emodb-focal-3s", 0.9, done=3),
         made_up(root, "zhong2020/table4/emodb-n4-ce", 0.7, is_quick=True),
         *(made_up(root, name, 0.92 - 0.07 * i) for i, name in enumerate(RUNGS[:3])),
+        made_up(root, "zhong2020/table4/emodb-n2-ce", 0.6, is_quick=True),
+        made_up(root, "zhong2020/table4/emodb-n2-ce", 0.65, length=0.1),
+        made_up(root, "zhong2020/table4/emodb-n2-ce", 0.64, length=0.05),
+        made_up(root, "light_sernet/table1/emodb-focal-3s", 0.8, length=0.1),
     ]
 
 
@@ -113,6 +135,9 @@ def test_what_is_partly_finished_quick_or_missing_says_so(found):
     assert partly[2].endswith("(3 of 10 hold-outs)") and partly[3] == "not run"
     assert partly[4] == "–", "what is not whole is not compared"
     assert rows.cells(row(found, "zhong2020/table4/emodb-n4-ce"))[2].endswith("(quick run)")
+    short = row(found, "zhong2020/table4/emodb-n2-ce")
+    assert rows.cells(short)[2].endswith("(10 % of the updates)"), "the longest run counts"
+    assert not short.ours.is_whole
     assert rows.cells(row(found, "zhong2020/table4/iemocap-n4-ce"))[2:4] == ("needs IEMOCAP",) * 2
     assert progress_words(found[0]) == ""
 

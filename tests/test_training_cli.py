@@ -12,6 +12,7 @@ from lightser import Recognizer
 from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
 from lightser.corpora.emodb import LABELS
+from lightser.training.recipe import read_recipe
 
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
 
@@ -108,9 +109,23 @@ def test_a_row_that_repeats_another_is_run_once(world):
     assert "50.00" in ran.stdout and "60.00" in ran.stdout
 
 
+def test_a_part_of_the_length_is_run_over_all_folds_and_marked(world):
+    words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--out", "part")
+    ran = lightser(world, *words, "--length", "0.5", "--engine", "serial")
+    assert ran.returncode == 0, ran.stderr
+    facts = json.loads((world / "part" / "length-0.5" / "tiny" / "scores.json").read_text())
+    assert facts["length"] == 0.5 and facts["complete"] and facts["folds_done"] == 3
+    whole = read_recipe(world / "tiny.toml")
+    assert facts["epochs"] == whole.optim.epochs / 2
+    assert facts["full_recipe_sha256"] == whole.sha256() != facts["recipe_sha256"]
+    assert "50 % of the epochs" in ran.stdout and "Short run: 50 %" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
+        (["reproduce", "tiny.toml", "--corpus", "folder=corpus", "--length", "2"], "not 2"),
+        (["reproduce", "tiny.toml", "--length", "0.5", "--quick"], "give one of them"),
         (["reproduce", "zhong"], "No recipe 'zhong'"),
         (["reproduce", "tiny.toml", "--corpus", "corpus"], "--corpus takes NAME=DIR"),
         (["reproduce", "tiny.toml", "--corpus", "emodb=gone"], "There is no folder 'gone'"),

@@ -13,7 +13,7 @@ from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.interrupted import resumable
 from lightser.cli.warned import spoken_warnings
 from lightser.cluster import name_cluster
-from lightser.errors import BadResults, MissingExtra
+from lightser.errors import BadRecipe, BadResults, MissingExtra
 from lightser.whole import write_whole
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def reproduce(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few epochs, two folds, one seed: to see it work.")
     ] = False,
+    length: Annotated[
+        float,
+        typer.Option(help="Share of the epochs or updates to run, one seed; 0.1 is a tenth."),
+    ] = 1.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what would be run, and how long it takes.")
     ] = False,
@@ -76,7 +80,7 @@ def reproduce(
     try:
         from lightser.report.papers import rows_of, twin_name
         from lightser.report.results import read_result
-        from lightser.report.rows import QUICK
+        from lightser.report.rows import QUICK, SHORT
         from lightser.training.crossval import adopt, missing_jobs, run
         from lightser.training.engines import ENGINES
         from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
@@ -89,13 +93,22 @@ def reproduce(
         raise BadResults(f"--table {table} must end in {' or '.join(SUFFIXES)}")
     if address is not None:
         engine = name_cluster(engine, address, default="local")
+    if quick and length != 1:
+        raise BadRecipe("--quick and --length both cut recipes down: give one of them")
     ENGINES[engine]  # an unknown name is answered before anything is read
     folders = corpus_folders(corpus)
     recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
     if honest:
         twins = [twin for name in recipes if (twin := twin_name(name))]
         recipes |= {name: read_recipe(find_recipe(name)) for name in twins}
-    plans = make_plans(recipes, folders, out, quick=quick, device=device, tensorboard=tensorboard)
+    root, remark = out, ""
+    if quick:
+        root, remark = out / "quick", QUICK
+    elif length != 1:
+        root, remark = out / f"length-{length:g}", SHORT.format(f"{100 * length:g}")
+    plans = make_plans(
+        recipes, folders, root, quick=quick, length=length, device=device, tensorboard=tensorboard
+    )
     for name, recipe in recipes.items():
         if (needed := recipe.corpus.name) not in folders:
             typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
@@ -106,8 +119,8 @@ def reproduce(
         elif item.name in repeats:
             typer.echo(f"{item.name}: the same as {repeats[item.name]}, run once", err=True)
     say_cost([item for item in plans if item.name not in repeats], workers)
-    if quick:
-        typer.echo(QUICK, err=True)
+    if remark:
+        typer.echo(remark, err=True)
     if plan:
         return
     for item in plans:
@@ -131,10 +144,10 @@ def reproduce(
         results = [read_result(folder) for folder in sorted(kept) if has_results(folder)]
     rows = rows_of(recipes, results, given=list(folders))
     print_rows(rows)
-    if quick:
-        typer.echo(QUICK)
+    if remark:
+        typer.echo(remark)
     if table is not None:
-        write_table(table, rows, results, title=" ".join(targets), remark=QUICK if quick else "")
+        write_table(table, rows, results, title=" ".join(targets), remark=remark)
         typer.echo(table, err=True)
 
 
@@ -144,6 +157,7 @@ def make_plans(
     out: Path,
     *,
     quick: bool,
+    length: float,
     device: str,
     tensorboard: bool,
 ) -> "list[Plan]":
@@ -168,8 +182,9 @@ def make_plans(
                 recipe,
                 tables[key],
                 name=name,
-                out=out / (f"quick/{name}" if quick else name),
+                out=out / name,
                 is_quick=quick,
+                length=length,
                 device=device,
                 tensorboard=tensorboard,
             )

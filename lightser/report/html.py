@@ -423,15 +423,16 @@ def _section(result: Result) -> str:
 
 def _figures(result: Result) -> list[str]:
     decisions = f"{result.scores['n_predictions']:,} decisions"
+    name = ", ".join(filter(None, [result.name, result.cut_words]))  # runs differ in length, too
     seeds = f" of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
     figures = [
         _figure(
-            plots.to_svg(plots.confusion(result, plots.PAGE), f"Confusion matrix, {result.name}"),
+            plots.to_svg(plots.confusion(result, plots.PAGE), f"Confusion matrix, {name}"),
             "What is taken for what",
             f"Per cent of each row; below, how many of the {decisions}{seeds}.",
         ),
         _figure(
-            plots.to_svg(plots.speakers(result, plots.PAGE), f"UA by speaker, {result.name}"),
+            plots.to_svg(plots.speakers(result, plots.PAGE), f"UA by speaker, {name}"),
             "Whose voice is hard",
             "UA of each speaker; line and band are the pooled UA and its interval."
             + (" Faint dots are single seeds." if seeds else ""),
@@ -440,9 +441,7 @@ def _figures(result: Result) -> list[str]:
     if len(result.history):
         figures.append(
             _figure(
-                plots.to_svg(
-                    plots.learning_curves(result, plots.PAGE), f"Learning curves, {result.name}"
-                ),
+                plots.to_svg(plots.learning_curves(result, plots.PAGE), f"Learning curves, {name}"),
                 "How training went",
                 "Thin: the folds of the first seed. Thick: the mean of all."
                 + (
@@ -452,9 +451,7 @@ def _figures(result: Result) -> list[str]:
         )
     figures.append(
         _figure(
-            plots.to_svg(
-                plots.reliability(result, plots.PAGE), f"Reliability diagram, {result.name}"
-            ),
+            plots.to_svg(plots.reliability(result, plots.PAGE), f"Reliability diagram, {name}"),
             "Whether its confidence can be believed",
             "On the dashed line, an answer given with 70 per cent is right 70 times in 100. "
             "Larger dots stand for more answers.",

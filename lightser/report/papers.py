@@ -45,7 +45,7 @@ class Row:
         name: of the recipe.
         recipe: the recipe.
         part: the corpus, and which part of it, in words.
-        ours: its result; a quick one only where there is no other.
+        ours: its result; one that was cut down only where there is no other.
         honest: the result of its twin.
         absent: why a result is missing, if one is.
         note: what has to be known to read the printed figures.
@@ -114,10 +114,17 @@ class Found:
     def __init__(self, results: Iterable[Result]):
         done = sorted(results, key=lambda result: int(result.scores.get("folds_done") or 0))
         self._by_digest = {str(r.scores.get("recipe_sha256")): r for r in done}
+        short = sorted((r for r in done if r.length < 1), key=lambda result: result.length)
+        self._short = {str(r.scores.get("full_recipe_sha256")): r for r in short}
 
     def of(self, recipe: Recipe) -> Result | None:
-        """Return the result of a recipe, or of its quick run, or None."""
-        return self._by_digest.get(recipe.sha256()) or self._by_digest.get(quick(recipe).sha256())
+        """Return the result of a recipe, or of its longest short run, or of a quick one."""
+        digest = recipe.sha256()
+        return (
+            self._by_digest.get(digest)
+            or self._short.get(digest)
+            or self._by_digest.get(quick(recipe).sha256())
+        )
 
 
 def paper_tables(results: Iterable[Result]) -> list[PaperTable]:
@@ -234,7 +241,7 @@ def absence(recipe: Recipe, given: Collection[str] | None = None) -> str:
 def progress_words(result: Result) -> str:
     """Say what a result lacks, or ""; for example ``3 of 10 hold-outs`` or ``quick run``."""
     scores = result.scores
-    words = ["quick run"] if scores.get("quick", False) else []
+    words = [result.cut_words] if result.cut_words else []
     if not scores.get("complete", True):
         parts = "hold-outs" if scores.get("protocol") in HOLD_OUTS else "folds"
         unit = parts if len(scores.get("seeds") or [0]) == 1 else "jobs"

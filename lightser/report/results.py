@@ -96,7 +96,20 @@ class Result:
     @property
     def is_whole(self) -> bool:
         """Whether every planned job ran, at full length."""
-        return bool(self.scores.get("complete", True)) and not self.scores.get("quick", False)
+        return bool(self.scores.get("complete", True)) and not self.cut_words
+
+    @property
+    def length(self) -> float:
+        """The share of the recipe's epochs or updates that was run."""
+        return float(self.scores.get("length", 1.0))
+
+    @property
+    def cut_words(self) -> str:
+        """Say how the recipe was cut down, or "": ``quick run``, ``10 % of the epochs``."""
+        if self.scores.get("quick", False):
+            return "quick run"
+        unit = "epochs" if self.scores.get("updates") is None else "updates"
+        return f"{100 * self.length:.3g} % of the {unit}" if self.length < 1 else ""
 
     @property
     def is_classic(self) -> bool:
@@ -114,8 +127,8 @@ class Result:
             words.append("test speakers in training")
         if scores.get("transductive", False):
             words.append("uses the test speaker's data")
-        if scores.get("quick", False):
-            words.append("quick run")
+        if self.cut_words:
+            words.append(self.cut_words)
         if not scores.get("complete", True):
             words.append(f"{scores.get('folds_done')} of {scores.get('folds_planned')} jobs")
         return words
@@ -176,7 +189,7 @@ def families(results: Iterable[Result]) -> list[list[Result]]:
     for result in results:
         facts = {key: value for key, value in result.recipe.items() if key not in PROTOCOL_KEYS}
         if facts:
-            key = json.dumps([facts, result.scores.get("quick", False)], sort_keys=True)
+            key = json.dumps([facts, result.cut_words], sort_keys=True)
             groups.setdefault(key, []).append(result)
     return [sorted(group, key=strictness) for group in groups.values() if len(group) > 1]
 

@@ -32,6 +32,9 @@ QUICK = (
     "Quick run: a few epochs, two folds, one seed. It shows that everything runs, and nothing of "
     "how good it is."
 )
+SHORT = (
+    "Short run: {} % of each recipe's epochs or updates, one seed. Longer ones may score higher."
+)
 RUNGS = ("Protocol", "UA [95 %] / WA", "Step")
 
 

@@ -194,6 +194,7 @@ def _record(result: Result) -> dict[str, object]:
         "jobs_done": scores.get("folds_done", ""),
         "jobs_planned": scores.get("folds_planned", ""),
         "quick": int(bool(scores.get("quick", False))),
+        "length": result.length,
         "utterances": scores["n_utterances"],
         "speakers": scores["n_speakers"],
         "commit": scores.get("commit", ""),

@@ -31,7 +31,7 @@ from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, build_system, cache_folder
-from lightser.training.recipe import Recipe, quick
+from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import score_predictions
 from lightser.whole import write_whole
 
@@ -44,7 +44,7 @@ class Plan:
 
     Attributes:
         name: of the recipe.
-        recipe: what to do; if quick, already cut down.
+        recipe: what to do; if quick or short, already cut down.
         labels: classes in order.
         table: utterances.
         folds: of the protocol.
@@ -52,6 +52,8 @@ class Plan:
         jobs: fold × seed.
         out: the results folder.
         quick: whether epochs, folds and seeds were cut down to see it work.
+        length: share of the epochs or updates that is run, if not all.
+        full_sha256: digest of the recipe that is not cut down.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Plan:
     jobs: tuple[Job, ...]
     out: Path
     quick: bool
+    length: float
+    full_sha256: str
 
 
 def make_plan(
@@ -72,6 +76,7 @@ def make_plan(
     name: str,
     out: Path,
     is_quick: bool = False,
+    length: float = 1.0,
     device: str = "cpu",
     tensorboard: bool = False,
 ) -> Plan:
@@ -79,11 +84,14 @@ def make_plan(
 
     Raises:
         BadRecipe: a label of the table that the corpus does not know; a selection that the
-            protocol has no data for.
+            protocol has no data for; a length that is not a share.
         BadCorpus: the table lacks what the protocol needs.
     """
+    full_sha256 = recipe.sha256()
     if is_quick:
         recipe = quick(recipe)
+    elif length != 1:
+        recipe = shortened(recipe, length)
     options = dict(recipe.protocol.options)
     # One deal for all seeds: these vary weights and chance, not who is tested when.
     deal = options.pop("deal", 0)
@@ -129,6 +137,8 @@ def make_plan(
         jobs=jobs,
         out=out,
         quick=is_quick,
+        length=length,
+        full_sha256=full_sha256,
     )
 
 
@@ -223,6 +233,8 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "epochs": plan.recipe.optim.epochs,
         "updates": plan.recipe.optim.updates,
         "quick": plan.quick,
+        "length": plan.length,
+        "full_recipe_sha256": plan.full_sha256,
         "complete": len(finished) == len(plan.jobs),
         "folds_done": len(finished),
         "folds_planned": len(plan.jobs),

@@ -206,6 +206,21 @@ def quick(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, optim=shorter, seeds=recipe.seeds[:1])
 
 
+def shortened(recipe: Recipe, share: float) -> Recipe:
+    """Return the recipe with a share of its epochs (or updates), and one seed.
+
+    Raises:
+        BadRecipe: the share is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise BadRecipe(f"a run's length is above 0 and at most 1, the whole recipe; not {share:g}")
+    optim = recipe.optim
+    epochs = None if optim.epochs is None else max(1, round(share * optim.epochs))
+    updates = None if optim.updates is None else max(1, round(share * optim.updates))
+    shorter = dataclasses.replace(optim, epochs=epochs, updates=updates)
+    return dataclasses.replace(recipe, optim=shorter, seeds=recipe.seeds[:1])
+
+
 def recipe_folder() -> Path:
     """Return where the recipes are: in the installed package, or beside it in a checkout."""
     inside = PACKAGE / "recipes"
