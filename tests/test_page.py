@@ -484,6 +484,18 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+# Two seconds go to the service by WebSocket, as the page's microphone would send them.
+STREAM_WITH_KEY = """import("/page/engines.js").then(async ({ask, ServiceEngine}) => {
+  const {models: [card]} = await (await ask("/v1/models", KEY)).json();
+  const heard = [];
+  const talk = await new ServiceEngine(card, KEY).stream(
+    16000, {windowS: 1, hopS: 1}, ({start, end}) => heard.push([start, end]));
+  await talk.push(new Float32Array(32000).fill(0.1));
+  await talk.end();
+  return heard;
+})"""
+
+
 @needs_chromium
 def test_without_the_files_the_service_listens_and_keys_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer
@@ -511,6 +523,7 @@ def test_without_the_files_the_service_listens_and_keys_are_asked_for(
         tab.evaluate("document.getElementById('again').click()")
         tab.wait_for("!document.getElementById('trouble').hidden")
         assert text(tab, "trouble") == "There is no microphone."
+        assert tab.evaluate(STREAM_WITH_KEY.replace("KEY", json.dumps(KEY))) == [[0, 1], [1, 2]]
     refused = httpx.codes.UNAUTHORIZED
     assert [line for line in tab.complaints if f"status of {refused}" not in line] == []
 

@@ -1,6 +1,7 @@
 """``lightser serve``: a real server, real clients, and bodies that mean no good."""
 
 import asyncio
+import base64
 import contextlib
 import io
 import itertools
@@ -1014,6 +1015,18 @@ def test_streams_need_keys_and_the_right_page(strict: Server, server: Server) ->
         assert json.loads(talk.recv(timeout=20))["type"] == "ready"
     with talking(server, headers={"Origin": server.url}) as talk:
         assert json.loads(talk.recv(timeout=20))["type"] == "ready"
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[:-1] + "x", "", "*"])
+def test_streams_take_a_key_as_browsers_can_send_it(strict: Server, key: str) -> None:
+    word = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=") if key != "*" else "*"
+    offered = {"headers": {"Origin": PAGE}, "subprotocols": ["lightser", f"lightser.key.{word}"]}
+    if key != KEY:
+        assert refused_with(strict, **offered) == (401, "unauthorized")
+        return
+    with talking(strict, **offered) as talk:
+        assert json.loads(talk.recv(timeout=20))["type"] == "ready"
+        assert talk.subprotocol == "lightser", "the key is not sent back"
 
 
 # Over time

@@ -1,5 +1,7 @@
 """What every request passes on its way in and out: who may come in, and what is noted of it."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 import logging
@@ -19,6 +21,10 @@ from lightser.service.logs import log
 from lightser.service.metrics import Metrics
 
 GUARDED = ("/v1/", "/metrics")
+# Browsers send no headers of one's own with a WebSocket, but they name protocols that they speak:
+# this one, and one more that holds the key.
+STREAM_PROTOCOL = "lightser"
+KEY_PROTOCOL = "lightser.key."  # then the key in base64url without padding
 
 _FIXED_HEADERS = {
     "Cache-Control": "no-store",
@@ -121,8 +127,7 @@ class Guard:
     def _key_refusal(self, headers: Headers) -> Refusal | None:
         if not self.digests:
             return None
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        given = _given_key(headers)
         # All are compared, and each as digests of one length, so that time tells nothing.
         matches = [hmac.compare_digest(_digest(given), digest) for digest in self.digests]
         if any(matches):
@@ -138,6 +143,26 @@ class Guard:
         if urlsplit(origin).netloc == headers.get("host"):
             return None
         return Refusal(403, "forbidden_origin", "Pages of this origin may not open streams.")
+
+
+def _given_key(headers: Headers) -> str:
+    """Return the key that a request comes with, or ""."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for protocol in protocols_of(headers):
+        if protocol.startswith(KEY_PROTOCOL):
+            word = protocol.removeprefix(KEY_PROTOCOL)
+            try:
+                return base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                return ""
+    return headers.get("x-api-key", "")
+
+
+def protocols_of(headers: Headers) -> list[str]:
+    """Return the protocols that the client of a WebSocket offers."""
+    return [word.strip() for word in headers.get("sec-websocket-protocol", "").split(",")]
 
 
 def _digest(key: str) -> bytes:

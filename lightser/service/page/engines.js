@@ -67,6 +67,12 @@ export class BrowserEngine {
   }
 }
 
+/** Return a key as the name of a protocol can hold it: browsers send no headers with a WebSocket. */
+function inProtocol(key) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(key));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
 /** The model runs in the service, to which audio is sent. */
 export class ServiceEngine {
   kind = "service";
@@ -88,7 +94,6 @@ export class ServiceEngine {
   }
 
   async stream(sampleRate, { windowS, hopS }, onSegment) {
-    if (this.key) throw new Trouble("Browsers cannot send a key with a stream; use a file.");
     const address = new URL("/v1/stream", location.href.replace(/^http/, "ws"));
     address.search = new URLSearchParams({
       model: this.card.name,
@@ -97,7 +102,7 @@ export class ServiceEngine {
       window_s: windowS,
       hop_s: hopS,
     });
-    const socket = new WebSocket(address);
+    const socket = new WebSocket(address, this.key ? ["lightser", `lightser.key.${inProtocol(this.key)}`] : []);
     let refusal = null;
     const opened = new Promise((resolve) => (socket.onopen = resolve));
     const closed = new Promise((resolve) => (socket.onclose = resolve));
