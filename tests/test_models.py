@@ -13,7 +13,7 @@ from torch import nn
 
 import lightser
 from lightser.features.logmel import RelativeLogMel, Zhong2020LogMel
-from lightser.models import MODELS
+from lightser.models import MODELS, zhong2020
 from lightser.models.gru import BiGRU, bigru
 from lightser.models.light_sernet import LightSernet
 from lightser.models.masking import average_pool, frame_mask, silence_padding
@@ -52,9 +52,9 @@ def batch_of(clips):
     return nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths
 
 
-def random_clips(n_bands=40):
+def random_clips(n_bands=40, frames=FRAMES):
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(n, n_bands, generator=generator) for n in FRAMES]
+    return [torch.randn(n, n_bands, generator=generator) for n in frames]
 
 
 # ---- sizes
@@ -290,6 +290,27 @@ def test_clips_do_mix_in_zhongs_faithful_mode(pooling):
     torch.testing.assert_close(together[longest], alone[longest], rtol=1e-4, atol=1e-5)
     for i in range(len(clips)):
         assert i == longest or (together[i] - alone[i]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("longest", range(203, 207))  # the pooling's grid depends on it
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("pooling", ["valid", "same"])
+@pytest.mark.parametrize("n_blocks", [1, 4])
+def test_to_compute_clips_of_like_length_together_changes_nothing(
+    n_blocks, pooling, masked, attention, longest, monkeypatch
+):
+    network = settled(
+        Zhong2020(4, 20, n_blocks=n_blocks, pooling=pooling, masked=masked, attention=attention)
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 1:  # biases, so that padding does not stay zero
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    features, lengths = batch_of(random_clips(20, [7, 40, longest, 45, 90, 95]))
+    by_length = network(features, lengths)
+    monkeypatch.setattr(zhong2020, "UNLIKE", 1000)
+    torch.testing.assert_close(network(features, lengths), by_length, rtol=1e-4, atol=1e-5)
 
 
 def test_faithful_attention_weighs_the_zeros_behind_a_clip():
