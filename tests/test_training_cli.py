@@ -59,14 +59,21 @@ def world(tmp_path_factory) -> Path:
     return root
 
 
-def lightser(world: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+def begin(world: Path, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         [sys.executable, "-m", "lightser", *words],
         cwd=world,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={"PATH": "", "HOME": str(world), "OMP_NUM_THREADS": "1"},
     )
+
+
+def lightser(world: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    running = begin(world, *words)
+    said = running.communicate()
+    return subprocess.CompletedProcess(words, running.returncode, *said)
 
 
 def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
@@ -121,9 +128,27 @@ def test_a_part_of_the_length_is_run_over_all_folds_and_marked(world):
     assert "50 % of the epochs" in ran.stdout and "Short run: 50 %" in ran.stdout
 
 
+def test_parts_run_beside_each_other_make_the_whole(world):
+    words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--length", "0.1")
+    words += ("--engine", "serial", "--out")
+    parts = [begin(world, *words, "parts", "--part", f"{k}/2") for k in (1, 2)]
+    said = [part.communicate()[1] for part in parts]
+    assert [part.returncode for part in parts] == [0, 0], said
+    assert "tiny: 2 jobs, 0 done" in said[0] and "tiny: 1 jobs, 0 done" in said[1]
+    folder = world / "parts" / "length-0.1" / "tiny"
+    assert not (folder / "jobs").exists() and not (folder / ".lock").exists()
+    assert json.loads((folder / "scores.json").read_text())["folds_done"] == 3
+    whole = lightser(world, *words, "whole")
+    assert whole.returncode == 0, whole.stderr
+    for file in ("predictions.csv", "history.csv", "folds.json"):
+        alone = world / "whole" / "length-0.1" / "tiny" / file
+        assert (folder / file).read_text() == alone.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
+        (["reproduce", "tiny.toml", "--corpus", "folder=corpus", "--part", "3/2"], "such as 3/10"),
         (["reproduce", "tiny.toml", "--corpus", "folder=corpus", "--length", "2"], "not 2"),
         (["reproduce", "tiny.toml", "--length", "0.5", "--quick"], "give one of them"),
         (["reproduce", "zhong"], "No recipe 'zhong'"),

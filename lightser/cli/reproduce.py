@@ -60,6 +60,12 @@ def reproduce(
         float,
         typer.Option(help="Share of the epochs or updates to run, one seed; 0.1 is a tenth."),
     ] = 1.0,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N", help="Run only every N-th job, from the K-th on: for arrays of jobs."
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what would be run, and how long it takes.")
     ] = False,
@@ -81,7 +87,7 @@ def reproduce(
         from lightser.report.papers import rows_of, twin_name
         from lightser.report.results import read_result
         from lightser.report.rows import QUICK, SHORT
-        from lightser.training.crossval import adopt, missing_jobs, run
+        from lightser.training.crossval import adopt, missing_jobs, run, share_out
         from lightser.training.engines import ENGINES
         from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
     except ImportError as error:
@@ -113,6 +119,8 @@ def reproduce(
         if (needed := recipe.corpus.name) not in folders:
             typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
     repeats = repeats_of(plans)
+    if part is not None:
+        plans = share_out(plans, *parse_part(part), but=repeats)
     for item in plans:
         if not plan and (same := adopt(item, out)):
             typer.echo(f"{item.name}: the same as {same}, taken from there", err=True)
@@ -128,7 +136,7 @@ def reproduce(
         n_missing = len(missing_jobs(item))
         with (
             resumable("the same command goes on from the last checkpoint"),
-            Watch(len(item.jobs), len(item.jobs) - n_missing) as watch,
+            Watch(len(item.part), len(item.part) - n_missing) as watch,
         ):
             run(
                 item,
@@ -149,6 +157,21 @@ def reproduce(
     if table is not None:
         write_table(table, rows, results, title=" ".join(targets), remark=remark)
         typer.echo(table, err=True)
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Return which part of how many is meant.
+
+    Raises:
+        BadRecipe: it is not such a thing.
+
+    >>> parse_part("3/10")
+    (3, 10)
+    """
+    number, _, count = text.partition("/")
+    if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise BadRecipe(f"--part {text}: give a part and how many there are, such as 3/10")
 
 
 def make_plans(
@@ -214,11 +237,11 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
         missing = len(missing_jobs(item))
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         typer.echo(
-            f"{item.name}: {len(item.jobs)} jobs, {len(item.jobs) - missing} done, "
+            f"{item.name}: {len(item.part)} jobs, {len(item.part) - missing} done, "
             f"{item.recipe.protocol.name}, epoch chosen on {item.select}{takes}",
             err=True,
         )
-        n_jobs, n_missing = n_jobs + len(item.jobs), n_missing + missing
+        n_jobs, n_missing = n_jobs + len(item.part), n_missing + missing
     if n_missing:
         shared = (
             f", {duration(cost.total / workers)} for {workers} at a time" if workers > 1 else ""

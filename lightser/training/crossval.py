@@ -5,11 +5,14 @@ else), ``history.csv``, ``scores.json``, ``folds.json`` and ``recipe.toml``. Whi
 until the folder is complete, ``jobs/`` holds what each has written.
 """
 
+import contextlib
+import dataclasses
+import itertools
 import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +36,7 @@ from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, build_system, cache_folder
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import score_predictions
-from lightser.whole import write_whole
+from lightser.whole import held, write_whole
 
 QUICK_FOLDS = 2
 
@@ -50,6 +53,7 @@ class Plan:
         folds: of the protocol.
         select: how the epoch is chosen.
         jobs: fold × seed.
+        part: those of them that are run here; others may be run by another process.
         out: the results folder.
         quick: whether epochs, folds and seeds were cut down to see it work.
         length: share of the epochs or updates that is run, if not all.
@@ -63,6 +67,7 @@ class Plan:
     folds: tuple[Fold, ...]
     select: str
     jobs: tuple[Job, ...]
+    part: tuple[Job, ...]
     out: Path
     quick: bool
     length: float
@@ -135,6 +140,7 @@ def make_plan(
         folds=tuple(folds),
         select=select,
         jobs=jobs,
+        part=jobs,
         out=out,
         quick=is_quick,
         length=length,
@@ -160,8 +166,6 @@ def run(
     for job in ENGINES[engine](missing, workers, progress) if missing else ():
         scores = collect(plan)
         done(job, scores)
-    if scores["complete"]:
-        shutil.rmtree(plan.out / "jobs", ignore_errors=True)
     return scores
 
 
@@ -187,13 +191,51 @@ def adopt(plan: Plan, root: Path) -> Path | None:
 
 
 def missing_jobs(plan: Plan) -> list[Job]:
-    """Return the jobs that neither the results nor a finished job folder hold."""
+    """Return the jobs to be run here that neither the results nor a finished folder hold."""
     finished = set() if (table := _read(plan, "predictions.csv")) is None else _names(table)
-    return [job for job in plan.jobs if job.name not in finished and not job.is_done]
+    return [job for job in plan.part if job.name not in finished and not job.is_done]
+
+
+def share_out(
+    plans: Sequence[Plan], number: int, count: int, but: Container[str] = ()
+) -> list[Plan]:
+    """Return plans of which every ``count``-th job is run here, counted over all of them.
+
+    Processes that take different numbers, from 1 to ``count``, run every job once. They may write
+    to the same folders, at once or one after another; who comes last finds all results.
+
+    Args:
+        plans: what is to be run.
+        number: which part is run here.
+        count: how many parts there are.
+        but: names of plans of which nothing is run.
+    """
+    turns = itertools.cycle(range(1, count + 1))
+    return [
+        dataclasses.replace(
+            plan,
+            part=tuple(j for j in plan.jobs if plan.name not in but and next(turns) == number),
+        )
+        for plan in plans
+    ]
 
 
 def collect(plan: Plan) -> dict[str, Any]:
-    """Gather finished jobs into the results folder, score them, and return the scores."""
+    """Gather finished jobs into the results folder, score them, and return the scores.
+
+    When all are there, what they have left is removed.
+    """
+    lock = plan.out / ".lock"
+    with held(lock, wait=True):  # others may run other parts, and be done just now
+        facts = _collect(plan)
+        if facts["complete"]:
+            shutil.rmtree(plan.out / "jobs", ignore_errors=True)
+            with contextlib.suppress(OSError):  # Windows keeps what is open
+                lock.unlink()
+    return facts
+
+
+def _collect(plan: Plan) -> dict[str, Any]:
     tables: dict[str, pd.DataFrame] = {}
     for file in ("predictions.csv", "history.csv"):
         kept = _read(plan, file)
