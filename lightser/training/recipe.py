@@ -12,6 +12,7 @@ import os
 import sys
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -199,11 +200,7 @@ class Recipe:
 
 def quick(recipe: Recipe) -> Recipe:
     """Return the recipe cut down to minutes: a few epochs (or updates), one seed."""
-    optim = recipe.optim
-    epochs = None if optim.epochs is None else min(optim.epochs, QUICK_EPOCHS)
-    updates = None if optim.updates is None else min(optim.updates, QUICK_UPDATES)
-    shorter = dataclasses.replace(optim, epochs=epochs, updates=updates)
-    return dataclasses.replace(recipe, optim=shorter, seeds=recipe.seeds[:1])
+    return _cut(recipe, lambda n: min(n, QUICK_EPOCHS), lambda n: min(n, QUICK_UPDATES))
 
 
 def shortened(recipe: Recipe, share: float) -> Recipe:
@@ -214,9 +211,20 @@ def shortened(recipe: Recipe, share: float) -> Recipe:
     """
     if not 0 < share <= 1:
         raise BadRecipe(f"a run's length is above 0 and at most 1, the whole recipe; not {share:g}")
+
+    def part(n: int) -> int:
+        return max(1, round(share * n))
+
+    return _cut(recipe, part, part)
+
+
+def _cut(
+    recipe: Recipe, epochs_of: Callable[[int], int], updates_of: Callable[[int], int]
+) -> Recipe:
+    """Return the recipe with one seed, and other numbers of epochs or updates."""
     optim = recipe.optim
-    epochs = None if optim.epochs is None else max(1, round(share * optim.epochs))
-    updates = None if optim.updates is None else max(1, round(share * optim.updates))
+    epochs = None if optim.epochs is None else epochs_of(optim.epochs)
+    updates = None if optim.updates is None else updates_of(optim.updates)
     shorter = dataclasses.replace(optim, epochs=epochs, updates=updates)
     return dataclasses.replace(recipe, optim=shorter, seeds=recipe.seeds[:1])
 
