@@ -115,7 +115,7 @@ class Guard:
         """Pass a request on, or refuse it."""
         if scope["type"] != "lifespan" and scope["path"].startswith(GUARDED):
             headers = Headers(scope=scope)
-            refusal = self._key_refusal(headers)
+            refusal = self._key_refusal(headers, scope.get("subprotocols", ()))
             if refusal is None and scope["type"] == "websocket":
                 refusal = self._origin_refusal(headers)
             if refusal is not None:
@@ -124,10 +124,10 @@ class Guard:
                 return
         await self.app(scope, receive, send)
 
-    def _key_refusal(self, headers: Headers) -> Refusal | None:
+    def _key_refusal(self, headers: Headers, protocols: Iterable[str]) -> Refusal | None:
         if not self.digests:
             return None
-        given = _given_key(headers)
+        given = _given_key(headers, protocols)
         # All are compared, and each as digests of one length, so that time tells nothing.
         matches = [hmac.compare_digest(_digest(given), digest) for digest in self.digests]
         if any(matches):
@@ -145,12 +145,12 @@ class Guard:
         return Refusal(403, "forbidden_origin", "Pages of this origin may not open streams.")
 
 
-def _given_key(headers: Headers) -> str:
-    """Return the key that a request comes with, or ""."""
+def _given_key(headers: Headers, protocols: Iterable[str]) -> str:
+    """Return the key that a request, or a stream by the protocols it offers, comes with, or ""."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    for protocol in protocols_of(headers):
+    for protocol in protocols:
         if protocol.startswith(KEY_PROTOCOL):
             word = protocol.removeprefix(KEY_PROTOCOL)
             try:
@@ -158,11 +158,6 @@ def _given_key(headers: Headers) -> str:
             except (binascii.Error, UnicodeDecodeError):
                 return ""
     return headers.get("x-api-key", "")
-
-
-def protocols_of(headers: Headers) -> list[str]:
-    """Return the protocols that the client of a WebSocket offers."""
-    return [word.strip() for word in headers.get("sec-websocket-protocol", "").split(",")]
 
 
 def _digest(key: str) -> bytes:

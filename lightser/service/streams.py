@@ -17,7 +17,7 @@ from lightser.errors import LightserError
 from lightser.inference.segments import Segment
 from lightser.service.clips import Cutting, number
 from lightser.service.desk import Desk
-from lightser.service.entrance import STREAM_PROTOCOL, deny, protocols_of
+from lightser.service.entrance import STREAM_PROTOCOL, deny
 from lightser.service.limits import Refusal, bad_request
 
 ENCODINGS: dict[str, np.dtype[Any]] = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
@@ -34,7 +34,7 @@ async def stream(socket: WebSocket) -> None:
     try:
         with desk.streams.take():
             talk = Talk(socket, desk)
-            speaks = STREAM_PROTOCOL in protocols_of(socket.headers)
+            speaks = STREAM_PROTOCOL in socket.scope["subprotocols"]
             await socket.accept(STREAM_PROTOCOL if speaks else None)
             await talk.run()
     except Refusal as refusal:
