@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightser.audio.files import check_audible
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
 from lightser.errors import BadAudio, BadModel, LightserError
+from lightser.inference.batches import Batches, Clip
 from lightser.inference.bundled import DEFAULT, find_model
 from lightser.inference.segments import (
     Segment,
@@ -141,38 +143,46 @@ class Recognizer:
                 their rate, or a file with one.
             MissingExtra: its format needs the extra ``codecs``.
         """
-        rate = self.card.sample_rate
-        with rereadable(source) as clip:
-            held: list[Wave] = []
-            total, low, high = 0, np.inf, -np.inf
-            for block in mono_blocks(clip, sample_rate, rate):
-                total += len(block)
-                low, high = min(low, block.min()), max(high, block.max())
-                if total <= _HELD_S * rate:
-                    held.append(block)
-                else:
-                    held.clear()
-            check_audible(np.array([low, high], np.float32), name_of(source))
-            is_held = total <= _HELD_S * rate
-            blocks = held if is_held else mono_blocks(clip, sample_rate, rate)
-            starts = window_starts(total, self._window)
-            mean = _mean(self._each(self._ask, cut(blocks, starts, self._window)), len(starts))
-        return Prediction(
-            *name_probabilities(self.labels, mean), duration_s=total / rate, windows=len(starts)
-        )
+        with self._windows(source, sample_rate) as (windows, count, seconds):
+            mean = _mean(self._each(self._ask, windows), count)
+        return self._prediction(mean, count, seconds)
 
     def predict_many(
-        self, sources: Iterable[AnyAudio], sample_rate: int | None = None
+        self, sources: Iterable[AnyAudio], sample_rate: int | None = None, *, batch: int = 1
     ) -> Iterator[tuple[AnyAudio, Prediction | LightserError]]:
-        """Yield each source with its prediction, or with the reason why there is none.
+        """Yield each source with its prediction, or with the reason why there is none, in order.
 
-        One at a time and in order, so a source that is bad, or long, is no matter to the others.
+        A source that is bad, or long, is no matter to the others.
+
+        Args:
+            sources: each as :meth:`predict` takes it; it is read before the next one is drawn.
+            sample_rate: hertz, of samples in memory.
+            batch: windows of one length that the model is asked about at once, whichever sources
+                they are from. Above 1, their company may change the last bits of an answer.
+
+        Raises:
+            LightserError: ``batch`` is not what the model takes.
         """
+        if batch == 1:
+            for source in sources:
+                try:
+                    yield source, self.predict(source, sample_rate)
+                except LightserError as error:
+                    yield source, error
+            return
+        self.check_batch(batch)
+        batches = Batches(self._ask_all, batch)
         for source in sources:
+            clip = batches.open(source)
             try:
-                yield source, self.predict(source, sample_rate)
+                with self._windows(source, sample_rate) as (windows, _, seconds):
+                    for window in windows:
+                        batches.add(clip, pad_to(window, self._least))
+                clip.end = seconds
             except LightserError as error:
-                yield source, error
+                clip.end = error
+            yield from map(self._answered, batches.done())
+        yield from map(self._answered, batches.done(at_last=True))
 
     def segments(
         self,
@@ -216,6 +226,57 @@ class Recognizer:
         """Yield what :meth:`probabilities` returns of each, in order, ``threads`` at a time."""
         return self._each(self.probabilities, stretches)
 
+    def check_batch(self, size: int) -> None:
+        """Refuse a number of windows that cannot be given to the model at once.
+
+        Raises:
+            LightserError: it is below 1, or above what the graph takes.
+        """
+        if size < 1:
+            raise LightserError(f"A batch is of 1 window or more, got {size}.")
+        most = self._session.get_inputs()[0].shape[0]
+        if isinstance(most, int) and size > 1:
+            raise LightserError(
+                f"'{self.folder}' takes {most} window at a time; leave out the batch of {size}."
+            )
+
+    @contextmanager
+    def _windows(
+        self, source: Audio, sample_rate: int | None
+    ) -> Iterator[tuple[Iterator[Wave], int, float]]:
+        """Give the windows ``[T]`` of a whole clip, how many they are, and its seconds.
+
+        Raises:
+            BadAudio: as :meth:`predict`.
+        """
+        rate = self.card.sample_rate
+        with rereadable(source) as clip:
+            held: list[Wave] = []
+            total, low, high = 0, np.inf, -np.inf
+            for block in mono_blocks(clip, sample_rate, rate):
+                total += len(block)
+                low, high = min(low, block.min()), max(high, block.max())
+                if total <= _HELD_S * rate:
+                    held.append(block)
+                else:
+                    held.clear()
+            check_audible(np.array([low, high], np.float32), name_of(source))
+            is_held = total <= _HELD_S * rate
+            blocks = held if is_held else mono_blocks(clip, sample_rate, rate)
+            starts = window_starts(total, self._window)
+            yield cut(blocks, starts, self._window), len(starts), total / rate
+
+    def _prediction(self, mean: NDArray[np.float64], windows: int, seconds: float) -> Prediction:
+        named = name_probabilities(self.labels, mean)
+        return Prediction(*named, duration_s=seconds, windows=windows)
+
+    def _answered(self, clip: Clip) -> tuple[AnyAudio, Prediction | LightserError]:
+        if isinstance(clip.end, LightserError):
+            return clip.about, clip.end
+        assert clip.end is not None
+        mean = np.asarray(clip.total / clip.windows)
+        return clip.about, self._prediction(mean, clip.windows, clip.end)
+
     def _each(
         self, answer: Callable[[Wave], NDArray[np.float64]], waves: Iterable[Wave]
     ) -> Iterator[NDArray[np.float64]]:
@@ -232,9 +293,13 @@ class Recognizer:
 
         A batch would change the last bits of the answer with the company that a window is in.
         """
-        samples = pad_to(window, self._least)[None]  # [1, T]
-        (probabilities,) = self._session.run(["probabilities"], {"samples": samples})
-        return np.asarray(probabilities[0], dtype=np.float64)
+        answer: NDArray[np.float64] = self._ask_all(pad_to(window, self._least)[None])[0]
+        return answer
+
+    def _ask_all(self, windows: Wave) -> NDArray[np.float64]:
+        """Return ``[B, C]`` probabilities of windows ``[B, T]``."""
+        (probabilities,) = self._session.run(["probabilities"], {"samples": windows})
+        return np.asarray(probabilities, dtype=np.float64)
 
     def _check_graph(self) -> None:
         """Refuse a graph that is not [batch, time] samples to [batch, C] probabilities."""
