@@ -34,6 +34,7 @@ class Archive:
         engine: how blocks of files are worked on.
         address: of a Ray cluster.
         workers: files at a time.
+        batch: windows that the model is asked about at once.
         out: the table.
         format: of it.
     """
@@ -45,6 +46,7 @@ class Archive:
     engine: str | None
     address: str | None
     workers: int | None
+    batch: int | None
     out: Path | None
     format: str | None
 
@@ -53,7 +55,7 @@ class Archive:
         """Whether anything was said that only an archive has."""
         ending = self.out.suffix.lower() if self.out else ""
         return (
-            any((self.manifest, self.base, self.engine, self.address, self.workers))
+            any((self.manifest, self.base, self.engine, self.address, self.workers, self.batch))
             or (self.format or ending.removeprefix(".")) == "parquet"
             or any("://" in file for file in self.files)
         )
@@ -84,6 +86,7 @@ def predict_bulk(archive: Archive, manner: "Manner", *, model: str, threads: int
             model=model,
             manner=manner,
             threads=threads,
+            batch=archive.batch or 1,
             engine=engine,
             workers=archive.workers,
             tell=meter,

@@ -88,6 +88,12 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(help="Files at a time; for archives, one for each core.")
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Windows of clips to give the model at once; for archives, 1 if not given."
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="What works on an archive: local, serial or ray.")
     ] = None,
@@ -103,9 +109,9 @@ def predict(
     --hop, --per-channel, --vad and --smooth are about segments, which last as long as the model
     likes them best where --window is not given.
 
-    --manifest, --workers, --engine, URLs and an --out that ends in .parquet make it an archive:
-    files of any number go to a .csv, .jsonl or .parquet, side by side; the same command goes on
-    after a kill; files that cannot be read go to a side table, and the exit code is 0.
+    --manifest, --workers, --batch, --engine, URLs and an --out that ends in .parquet make it an
+    archive: files of any number go to a .csv, .jsonl or .parquet, side by side; the same command
+    goes on after a kill; files that cannot be read go to a side table, and the exit code is 0.
     """
     from lightser.inference import Recognizer
     from lightser.inference.finding import find_audio
@@ -131,6 +137,7 @@ def predict(
         engine=engine,
         address=address,
         workers=workers,
+        batch=batch,
         out=out,
         format=format,
     )

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from lightser.errors import LightserError
 from lightser.inference.segments import Wave
 
+About = TypeVar("About")
+
 # Windows that may wait for others of their length, in batches.
 _PATIENCE = 4
 
 
 @dataclass
-class Clip:
+class Clip(Generic[About]):
     """A clip whose windows are on their way.
 
     Attributes:
@@ -27,7 +29,7 @@ class Clip:
         total: sum of the answers, ``[C]``.
     """
 
-    about: Any
+    about: About
     end: float | LightserError | None = None
     windows: int = 0
     unanswered: int = 0
@@ -39,7 +41,7 @@ class Clip:
         return isinstance(self.end, LightserError) or (self.end is not None and not self.unanswered)
 
 
-class Batches:
+class Batches(Generic[About]):
     """Windows wait until ``size`` of their length have come, or until too many wait.
 
     Args:
@@ -49,16 +51,16 @@ class Batches:
 
     def __init__(self, ask: Callable[[Wave], NDArray[np.float64]], size: int):
         self._ask, self._size = ask, size
-        self._waiting: dict[int, list[tuple[Clip, Wave]]] = {}  # by length
-        self._clips: deque[Clip] = deque()
+        self._waiting: dict[int, list[tuple[Clip[About], Wave]]] = {}  # by length
+        self._clips: deque[Clip[About]] = deque()
 
-    def open(self, about: Any) -> Clip:
+    def open(self, about: About) -> Clip[About]:
         """Return a new clip, which will leave after those before it."""
         clip = Clip(about)
         self._clips.append(clip)
         return clip
 
-    def add(self, clip: Clip, window: Wave) -> None:
+    def add(self, clip: Clip[About], window: Wave) -> None:
         """Hand in the next window ``[T]`` of a clip; the model may be asked now."""
         clip.windows += 1
         clip.unanswered += 1
@@ -69,7 +71,7 @@ class Batches:
         elif sum(map(len, self._waiting.values())) > _PATIENCE * self._size:
             self._answer(next(iter(self._waiting)))  # whose first has waited longest
 
-    def done(self, *, at_last: bool = False) -> Iterator[Clip]:
+    def done(self, *, at_last: bool = False) -> Iterator[Clip[About]]:
         """Yield the clips that are done, and before all that are not.
 
         Args:

@@ -8,7 +8,7 @@ import numpy as np
 from lightser.audio.channels import stream_channels
 from lightser.audio.files import Source, read_audio
 from lightser.errors import BadAudio
-from lightser.inference.recognizer import Recognizer
+from lightser.inference.recognizer import Prediction, Recognizer
 from lightser.inference.segments import Segment, Wave
 from lightser.inference.smoothing import Smoothing
 from lightser.inference.sources import Audio, mono_blocks, name_of
@@ -117,22 +117,40 @@ class Listening:
         if channel is None and start is None and end is None and self.manner.wants_segments:
             yield from self.segments(source)
             return
-        rate = self.recognizer.card.sample_rate
-        heard: Audio = source
-        hertz: int | None = None
-        if channel is not None:
-            heard, hertz = _channel(source, rate, channel, start, end), rate
-        elif start is not None or end is not None:
-            heard, hertz = read_audio(source, rate, start=start, end=end), rate
+        heard, hertz = self.cut_out(source, start=start, end=end, channel=channel)
         offset = start or 0.0
         if not self.manner.wants_segments:
-            clip = self.recognizer.predict(heard, hertz)
-            end = offset + clip.duration_s
-            yield channel, Segment(offset, end, clip.label, clip.confidence, clip.probabilities)
+            yield channel, as_segment(self.recognizer.predict(heard, hertz), offset)
             return
         for _, said in self.segments(heard, hertz):
             moved = replace(said, start=offset + said.start, end=offset + said.end)
             yield channel, moved
+
+    def cut_out(
+        self,
+        source: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        channel: int | None = None,
+    ) -> tuple[Audio, int | None]:
+        """Return a stretch as :meth:`Recognizer.predict` takes it: the source, and its rate.
+
+        Raises:
+            BadAudio: as :meth:`stretch`.
+        """
+        rate = self.recognizer.card.sample_rate
+        if channel is not None:
+            return _channel(source, rate, channel, start, end), rate
+        if start is not None or end is not None:
+            return read_audio(source, rate, start=start, end=end), rate
+        return source, None
+
+
+def as_segment(clip: Prediction, start: float) -> Segment:
+    """Return what was heard in a whole clip that began at ``start`` seconds."""
+    end = start + clip.duration_s
+    return Segment(start, end, clip.label, clip.confidence, clip.probabilities)
 
 
 def _channel(

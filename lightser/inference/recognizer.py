@@ -17,7 +17,7 @@ from lightser.audio.files import check_audible
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
 from lightser.errors import BadAudio, BadModel, LightserError
-from lightser.inference.batches import Batches, Clip
+from lightser.inference.batches import About, Batches, Clip
 from lightser.inference.bundled import DEFAULT, find_model
 from lightser.inference.segments import (
     Segment,
@@ -170,11 +170,28 @@ class Recognizer:
                 except LightserError as error:
                     yield source, error
             return
-        self.check_batch(batch)
-        batches = Batches(self._ask_all, batch)
-        for source in sources:
-            clip = batches.open(source)
+        asked = ((source, source, sample_rate) for source in sources)
+        yield from self.predict_in_batches(asked, batch)
+
+    def predict_in_batches(
+        self, asked: Iterable[tuple[About, Audio | LightserError, int | None]], size: int
+    ) -> Iterator[tuple[About, Prediction | LightserError]]:
+        """Yield what :meth:`predict_many` does of sources that each have a sample rate.
+
+        Args:
+            asked: what is to come back with the answer; the source, or why there is none; hertz.
+            size: the largest batch.
+
+        Raises:
+            LightserError: ``size`` is not what the model takes.
+        """
+        self.check_batch(size)
+        batches = Batches[About](self._ask_all, size)
+        for about, source, sample_rate in asked:
+            clip = batches.open(about)
             try:
+                if isinstance(source, LightserError):
+                    raise source
                 with self._windows(source, sample_rate) as (windows, _, seconds):
                     for window in windows:
                         batches.add(clip, pad_to(window, self._least))
@@ -270,7 +287,7 @@ class Recognizer:
         named = name_probabilities(self.labels, mean)
         return Prediction(*named, duration_s=seconds, windows=windows)
 
-    def _answered(self, clip: Clip) -> tuple[AnyAudio, Prediction | LightserError]:
+    def _answered(self, clip: Clip[About]) -> tuple[About, Prediction | LightserError]:
         if isinstance(clip.end, LightserError):
             return clip.about, clip.end
         assert clip.end is not None

@@ -83,6 +83,7 @@ def predict_archive(
     model: str | os.PathLike[str] = "default",
     manner: Manner = CLIPS,
     threads: int = 1,
+    batch: int = 1,
     engine: str = "local",
     workers: int | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
@@ -106,6 +107,8 @@ def predict_archive(
         model: a bundled name or a model folder.
         manner: what is wanted of each recording; by default it is a clip, and taken whole.
         threads: of one prediction.
+        batch: windows of one length that the model is asked about at once, whichever clips of a
+            block they are from. Above 1, their company may change the last bits of an answer.
         engine: "local", "serial" or "ray".
         workers: files at a time; by default one for each core. Ray's cluster knows its own.
         tell: is told how far it is, after each block.
@@ -121,6 +124,11 @@ def predict_archive(
     write, take = _check(out, format, engine, manifest, sources, workers)
     recognizer = Recognizer.load(model, threads=threads)
     Listening(recognizer, manner)  # refuses what does not fit
+    recognizer.check_batch(batch)
+    if batch > 1 and manner.wants_segments:
+        raise LightserError(
+            f"A batch of {batch} is for clips taken whole; leave it out where segments are wanted."
+        )
     base = base or (_folder_of(manifest) if manifest else os.getcwd())
     task = Task(
         model=_name_anywhere(recognizer),
@@ -128,6 +136,7 @@ def predict_archive(
         manner=manner,
         base=base,
         threads=threads,
+        batch=batch,
     )
     parts = Parts(out.with_name(f"{out.name}.parts"))
     with parts.alone():
@@ -232,6 +241,7 @@ def _plan(task: Task, recognizer: Recognizer, facts: ListFacts) -> dict[str, Any
         "folder of files": task.base,
         "model": f"{recognizer.card.name}, {task.digest[:12]}",
         "version of lightser": lightser.__version__,
+        "batch": str(task.batch),
         **manner,
     }
 

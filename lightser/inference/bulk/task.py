@@ -6,15 +6,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, BinaryIO
 
 from lightser.card import CARD
 from lightser.errors import BadModel, LightserError, LightserWarning
-from lightser.inference.bulk.items import Block
+from lightser.inference.bulk.items import Block, Item
 from lightser.inference.bulk.remote import absolute, opened
-from lightser.inference.listening import Listening, Manner
-from lightser.inference.recognizer import Recognizer
-from lightser.inference.sources import name_of
+from lightser.inference.listening import Listening, Manner, as_segment
+from lightser.inference.recognizer import Prediction, Recognizer
+from lightser.inference.segments import Segment
+from lightser.inference.sources import Audio, name_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Task:
         manner: what is wanted of each recording.
         base: folder or URL in which relative names are.
         threads: of one prediction.
+        batch: windows of one length that the model is asked about at once.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Task:
     manner: Manner
     base: str
     threads: int = 1
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,36 +83,76 @@ def lines_of(task: Task, block: Block) -> Iterator[str]:
     """
     listening = listening_for(task)
     bad, total_s = 0, 0.0
-    names = (absolute(item.file, task.base) for item in block.items)
     with warnings.catch_warnings():
         # Of a million files, many have a channel wired the wrong way round.
         warnings.simplefilter("ignore", LightserWarning)
-        for number, (item, source) in enumerate(
-            zip(block.items, opened(names), strict=True), block.first
-        ):
-            until = item.start or 0.0
+        each = _in_batches if task.batch > 1 else _one_by_one
+        for at, called, heard in each(listening, task, block):
+            number = block.first + at
+            start = until = block.items[at].start or 0.0
             try:
-                if isinstance(source, LightserError):
-                    raise source
-                for channel, heard in listening.stretch(
-                    source, start=item.start, end=item.end, channel=item.channel
-                ):
-                    until = max(until, heard.end)
+                for channel, segment in heard:
+                    until = max(until, segment.end)
                     yield _line(
                         number,
                         channel,
-                        *(round(t, 6) for t in (heard.start, heard.end)),
-                        heard.label,
-                        round(heard.confidence, 9),
-                        [round(p, 9) for p in heard.probabilities.values()],
+                        *(round(t, 6) for t in (segment.start, segment.end)),
+                        segment.label,
+                        round(segment.confidence, 9),
+                        [round(p, 9) for p in segment.probabilities.values()],
                     )
             except LightserError as error:
                 bad += 1
                 # The name of the file has a column of its own.
-                called = item.file if isinstance(source, LightserError) else name_of(source)
                 yield _line(number, str(error).removeprefix(f"{called}: "))
-            total_s += until - (item.start or 0.0)
+            total_s += until - start
     yield counts_line(len(block.items), bad, total_s)
+
+
+# Place of an item in its block, what errors call it, and what is heard in it, by channel.
+Heard = tuple[int, str, Iterator[tuple[int | None, Segment]]]
+
+
+def _one_by_one(listening: Listening, task: Task, block: Block) -> Iterator[Heard]:
+    for at, (item, source) in enumerate(_opened(task, block)):
+        if isinstance(source, LightserError):
+            yield at, item.file, _told(item, source)
+        else:
+            stretch = listening.stretch(
+                source, start=item.start, end=item.end, channel=item.channel
+            )
+            yield at, name_of(source), stretch
+
+
+def _in_batches(listening: Listening, task: Task, block: Block) -> Iterator[Heard]:
+    def asked() -> Iterator[tuple[tuple[int, str], Audio | LightserError, int | None]]:
+        for at, (item, source) in enumerate(_opened(task, block)):
+            if isinstance(source, LightserError):
+                yield (at, item.file), source, None
+                continue
+            try:
+                clip, rate = listening.cut_out(
+                    source, start=item.start, end=item.end, channel=item.channel
+                )
+                yield (at, name_of(source)), clip, rate
+            except LightserError as error:
+                yield (at, name_of(source)), error, None
+
+    for (at, called), answer in listening.recognizer.predict_in_batches(asked(), task.batch):
+        item = block.items[at]
+        yield at, called, _told(item, answer)
+
+
+def _opened(task: Task, block: Block) -> Iterator[tuple[Item, str | BinaryIO | LightserError]]:
+    names = (absolute(item.file, task.base) for item in block.items)
+    return zip(block.items, opened(names), strict=True)
+
+
+def _told(item: Item, answer: Prediction | LightserError) -> Iterator[tuple[int | None, Segment]]:
+    """Yield the one segment that an item is, or raise why it is none."""
+    if isinstance(answer, LightserError):
+        raise answer
+    yield item.channel, as_segment(answer, item.start or 0.0)
 
 
 def error_line(number: int, reason: str) -> str:
