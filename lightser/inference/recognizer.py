@@ -19,6 +19,7 @@ from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, ve
 from lightser.errors import BadAudio, BadModel, LightserError
 from lightser.inference.batches import About, Batches, Clip
 from lightser.inference.bundled import DEFAULT, find_model
+from lightser.inference.graphs import open_session
 from lightser.inference.segments import (
     Segment,
     Wave,
@@ -28,6 +29,7 @@ from lightser.inference.segments import (
     pad_to,
     window_starts,
 )
+from lightser.inference.sharing import Given, Got, Neighbours, Sharing
 from lightser.inference.sources import AnyAudio, Audio, mono_blocks, name_of, rereadable
 from lightser.inference.stream import Stream
 
@@ -83,6 +85,7 @@ class Recognizer:
         self._pool = ThreadPoolExecutor(threads, "listen") if threads > 1 else None
         self._window = round(card.window_s * card.sample_rate)  # samples
         self._least = round(card.min_s * card.sample_rate)  # samples
+        self._sharing = Sharing((folder / MODEL).read_bytes, self._ask, self._window)
 
     @classmethod
     def load(
@@ -243,6 +246,25 @@ class Recognizer:
         """Yield what :meth:`probabilities` returns of each, in order, ``threads`` at a time."""
         return self._each(self.probabilities, stretches)
 
+    def neighbours(self, window: int, hop: int) -> Neighbours | None:
+        """Return what answers the windows of one recording, each frame of them computed once.
+
+        Its answers are those of :meth:`probabilities`, to the last bit.
+
+        Args:
+            window: samples.
+            hop: samples from the start of one window to the next.
+
+        Returns:
+            None where windows have nothing in common, or the model does not allow to share it.
+        """
+        if hop >= window or not self._least <= window <= self._window:
+            return None
+        halves = self._sharing.halves(window, hop)
+        if halves is None:
+            return None
+        return Neighbours(halves, window, hop, each=self._each, at_once=4 * self.threads)
+
     def check_batch(self, size: int) -> None:
         """Refuse a number of windows that cannot be given to the model at once.
 
@@ -294,16 +316,14 @@ class Recognizer:
         mean = np.asarray(clip.total / clip.windows)
         return clip.about, self._prediction(mean, clip.windows, clip.end)
 
-    def _each(
-        self, answer: Callable[[Wave], NDArray[np.float64]], waves: Iterable[Wave]
-    ) -> Iterator[NDArray[np.float64]]:
+    def _each(self, function: Callable[[Given], Got], given: Iterable[Given]) -> Iterator[Got]:
         if self._pool is None:
-            yield from map(answer, waves)
+            yield from map(function, given)
             return
-        waves = iter(waves)
+        given = iter(given)
         # A few for each thread: hours of windows would be too much to hold.
-        while some := list(islice(waves, 4 * self.threads)):
-            yield from self._pool.map(answer, some)
+        while some := list(islice(given, 4 * self.threads)):
+            yield from self._pool.map(function, some)
 
     def _ask(self, window: Wave) -> NDArray[np.float64]:
         """Return ``[C]`` probabilities of one window ``[T]``, by itself.
@@ -381,20 +401,10 @@ def _mean(answers: Iterable[NDArray[np.float64]], n: int) -> NDArray[np.float64]
 
 
 def _open_session(folder: Path) -> "InferenceSession":
-    # ONNX Runtime takes a while to import, and cards can be read without it.
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what fails is said in one line below
     path = folder / MODEL
     try:
         # The bytes, not the path: so a graph cannot refer to files that no card speaks of.
-        content = path.read_bytes()
-        return onnxruntime.InferenceSession(
-            content, sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        return open_session(path.read_bytes())
     except OSError as error:
         raise BadModel(f"'{path}' cannot be read: {error}") from None
     except Exception as error:  # ONNX Runtime has a dozen kinds, with no common base

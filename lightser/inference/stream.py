@@ -12,6 +12,7 @@ from lightser.audio.files import MIN_SECONDS
 from lightser.audio.resampler import Resampler
 from lightser.errors import LightserError
 from lightser.inference.segments import SILENCE, Segment, Wave, name_probabilities
+from lightser.inference.sharing import Neighbours
 from lightser.inference.smoothing import Smoother, Smoothing
 from lightser.inference.sources import to_mono
 from lightser.inference.vad import SpeechDetector, SpeechGate
@@ -68,8 +69,10 @@ class Stream:
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
     those of :meth:`Recognizer.segments` on the same audio in a file, which neither smooths nor
-    gates. Memory does not grow: a window and a chunk are held. One stream listens to one recording;
-    several may share a recogniser.
+    gates. Windows that overlap share frames of features where the model allows
+    (:mod:`lightser.inference.sharing`), which changes no answer. Memory does not grow: a window, a
+    chunk and such frames are held. One stream listens to one recording; several may share a
+    recogniser.
 
     ::
 
@@ -126,6 +129,7 @@ class Stream:
         self._total = 0  # samples heard so far
         self._next = 0  # where the next window begins
         self._told = 0  # end of the last window
+        self._neighbours: Neighbours | None = None
         rate = self.recognizer.card.sample_rate
         self._speech = SpeechDetector(self._gate, rate) if self._gate else None
         if self._smoother:
@@ -186,7 +190,11 @@ class Stream:
             return []
         held = np.concatenate(self._held)
         starts = range(self._next, self._total - self._window + 1, self._hop)
-        segments = self._segments(held, [(start, start + self._window) for start in starts])
+        if not self._told:  # only now is it worth to find out what the model allows
+            self._neighbours = self.recognizer.neighbours(self._window, self._hop)
+        segments = self._segments(
+            held, [(start, start + self._window) for start in starts], self._neighbours
+        )
         self._told = starts[-1] + self._window
         self._next = starts[-1] + self._hop
         # What remains is the beginning of the next window, or of one that ends with the recording.
@@ -197,14 +205,20 @@ class Stream:
             self._speech.forget(remains)
         return segments
 
-    def _segments(self, held: Wave, stretches: list[tuple[int, int]]) -> list[Segment]:
+    def _segments(
+        self, held: Wave, stretches: list[tuple[int, int]], neighbours: Neighbours | None = None
+    ) -> list[Segment]:
         """Return the segment of each stretch from one sample to another."""
         speech = [self._speech.share(*stretch) if self._speech else 1.0 for stretch in stretches]
-        answers = self.recognizer.probabilities_of_each(
-            held[start - self._first : end - self._first]
+        spoken = (
+            (start, held[start - self._first : end - self._first])
             for (start, end), share in zip(stretches, speech, strict=True)
             if not self._is_silent(share)
         )
+        if neighbours:
+            answers = neighbours.answers(spoken)
+        else:
+            answers = self.recognizer.probabilities_of_each(wave for _, wave in spoken)
         segments = []
         for (start, end), share in zip(stretches, speech, strict=True):
             begins, ends = self._seconds(start), self._seconds(end)
