@@ -6,7 +6,6 @@ Batch norm is folded into two numbers a channel, as it would be on a device.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from lightser.errors import BadModel
 from lightser.models.bcrnn import Bcrnn, weight_scale
+from lightser.whole import replacing
 
 MEBI = 2**20
 
@@ -69,15 +69,12 @@ def write_packed(network: Bcrnn, path: Path) -> PackedSize:
 
     Raises:
         BadModel: what was read back is not what was written.
+        LightserError: the file cannot be written.
     """
     tensors, shapes = _packed(network)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         save_file(tensors, unfinished, {"binary": json.dumps(shapes)})
         _check(network, _read(unfinished), tensors)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return PackedSize(
         bits=sum(int(np.prod(shape)) for shape in shapes.values()),
         floats=sum(t.numel() for name, t in tensors.items() if name not in shapes),

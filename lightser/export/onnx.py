@@ -6,7 +6,6 @@ Shapes: B clips, T samples, F steps, N inputs, H units, D sets of weights, C cla
 import contextlib
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from lightser.errors import LightserError, MissingExtra
 from lightser.models import gru  # noqa: F401  defines the operation translated below
 from lightser.training.system import System
+from lightser.whole import replacing
 
 try:
     import onnx
@@ -43,7 +43,7 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
         opset: of ONNX, 18 or later.
 
     Raises:
-        LightserError: the opset is too old.
+        LightserError: the opset is too old, or the file cannot be written.
     """
     if opset < OLDEST_OPSET:
         raise LightserError(f"ONNX opset {opset} is too old; use {OLDEST_OPSET} or later")
@@ -53,12 +53,8 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     time = torch.export.Dim("time", min=system.min_samples)
     model = to_graph(system, example, taken=INPUT, given=OUTPUT, length=time, opset=opset)
     onnx.checker.check_model(model, full_check=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         onnx.save(model, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def to_graph(
