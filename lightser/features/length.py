@@ -30,7 +30,7 @@ class PercentileLevel(nn.Module):
         low, high = top[:, last - below], top[:, last - above]
         level = low + share * (high - low)
         x = (samples / (level[:, None] + FLOAT64_EPSILON)).clamp(-1, 1)
-        return (x * 32767).round() / 32768 if self.requantise else x
+        return (x * 32768).round().clamp(max=32767) / 32768 if self.requantise else x
 
 
 class FitLength(nn.Module):

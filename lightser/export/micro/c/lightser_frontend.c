@@ -55,7 +55,8 @@ static float sample(const clip *heard, size_t i) {
 #ifdef LIGHTSER_PER_MILLE
   x = x / (heard->level + 2.220446049250313e-16f);
   x = x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x;
-  x = rintf(x * 32767.0f) / 32768.0f; /* the published code stores its clips in 16 bits */
+  x = rintf(x * 32768.0f); /* the published code stores its clips in 16 bits */
+  x = (x > 32767.0f ? 32767.0f : x) / 32768.0f;
 #endif
   return x;
 }
