@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pandas as pd
@@ -14,8 +15,11 @@ from tiny_corpus import tiny_corpus, tiny_recipe
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
+from ray.data import DataContext  # noqa: E402
+
 from lightser.errors import LightserError  # noqa: E402
 from lightser.inference.bulk import predict_archive  # noqa: E402
+from lightser.inference.bulk.processes import DEADLY  # noqa: E402
 from lightser.training.crossval import make_plan, run  # noqa: E402
 
 CLIPS = (ANGER, SADNESS, HAPPINESS)
@@ -50,8 +54,35 @@ class Machines:
         return 0
 
 
+# Decoders that crash, as libraries written in C do: on one file always, on another only once. Who
+# died is written down.
+CRASHES = """
+import os, signal, lightser.audio.files as files
+plain = files.open_decoder
+def crashing(file, name):
+    died = {folder!r} + "/" + os.path.basename(name)
+    if name.endswith("deadly.flac") or name.endswith("once.flac") and not os.path.exists(died):
+        with open("/proc/self/cmdline") as title, open(died, "a") as log:
+            log.write(title.read().split("\\0")[0] + "\\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(file, name)
+files.open_decoder = crashing
+"""
+
+
 @pytest.fixture(scope="module")
-def machines() -> Iterator[Machines]:
+def died(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Have processes that start from now on crash on some files, and write it down in a folder."""
+    folder = tmp_path_factory.mktemp("died")
+    patch = tmp_path_factory.mktemp("patch")
+    (patch / "sitecustomize.py").write_text(CRASHES.format(folder=str(folder)))
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("PYTHONPATH", str(patch), prepend=os.pathsep)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def machines(died: Path) -> Iterator[Machines]:
     made = Machines()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", made.cluster.address)
@@ -115,6 +146,31 @@ def test_an_archive_loses_and_doubles_nothing_when_a_machine_is_lost(
     assert rows_of(tmp_path / "said.csv") == rows_of(tmp_path / "expected.csv")
     assert steps == [*range(41)], "each block came once"
     assert not ray.is_initialized(), "the cluster is left when the work is done"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at the process in /proc")
+def test_a_file_that_kills_each_process_is_named_and_one_that_killed_once_is_heard(
+    machines: Machines, died: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a.flac", "deadly.flac", "n\udcff.flac", "once.flac", "z.flac"]
+    for name in names:
+        copyfile(ANGER, tmp_path / name)
+    model = write_model(tmp_path / "small")
+    monkeypatch.setattr(DataContext.get_current(), "max_errored_blocks", 5)
+    summary = predict_archive(
+        tmp_path / "said.csv", sources=[str(tmp_path / "*.flac")], model=model, engine="ray"
+    )
+    assert (summary.files, summary.rows, summary.bad) == (5, 4, 1)
+    heard = [Path(row["file"]).name for row in rows_of(tmp_path / "said.csv")]
+    assert heard == ["a.flac", "n\ufffd.flac", "once.flac", "z.flac"]
+    (bad,) = rows_of(tmp_path / "said.errors.csv")
+    assert (Path(bad["file"]).name, bad["reason"]) == ("deadly.flac", DEADLY)
+    (once,) = (died / "once.flac").read_text().splitlines()
+    *tries, here = (died / "deadly.flac").read_text().splitlines()
+    assert len(tries) == 4, "and then never again on the cluster"
+    assert all(who.startswith("ray::Map(") for who in [once, *tries]), "a task of Ray Data"
+    assert not here.startswith("ray::")
+    assert DataContext.get_current().max_errored_blocks == 5, "the settings of others stay"
 
 
 def test_a_model_that_is_not_there_is_one_line(machines: Machines, tmp_path: Path) -> None:
