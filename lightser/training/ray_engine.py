@@ -3,6 +3,9 @@
 Where all machines see the results folder, a job that is tried again goes on from its checkpoint,
 and its progress is seen. Where they do not, it begins anew, and what it found comes back with its
 answer. The corpus must be at the same path on all of them.
+
+Plain tasks, where archives go with Ray Data: jobs are few and long, their answers are files, and
+they tell how far they are while they run.
 """
 
 from collections.abc import Iterator, Sequence
