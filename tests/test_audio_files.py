@@ -21,6 +21,7 @@ from conftest import SAMPLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lightser.audio.decoders import _reopened
 from lightser.audio.files import audio_info, read_audio, resample, stream_audio
 from lightser.errors import BadAudio, LightserError, LightserWarning, MissingExtra
 
@@ -671,6 +672,55 @@ def test_a_closed_file_object_is_refused():
     file.close()
     with pytest.raises(BadAudio, match="closed"):
         read_audio(file)
+
+
+class Failing(io.BytesIO):
+    """A file in memory that raises something at its n-th read."""
+
+    def __init__(self, data, error, n):
+        super().__init__(data)
+        self.error, self.left = error, n
+
+    def read(self, *size):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().read(*size)
+
+
+@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3"])
+def test_what_a_file_raises_is_not_taken_for_its_end(file_format, capfd):
+    data = encoded(PCM, RATE, file_format)
+    reads = 0
+    while True:  # at each read, until there is none left to fail
+        try:
+            read_audio(Failing(data, KeyboardInterrupt(), reads))
+            break
+        except KeyboardInterrupt:
+            reads += 1
+    assert reads > 3
+    for n in range(reads):
+        with pytest.raises(BadAudio, match=r"audio: cannot be read \(the disk is gone\)"):
+            read_audio(Failing(data, OSError("the disk is gone"), n))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere files are read by their objects")
+def test_a_file_on_disk_is_read_without_asking_python(tmp_path):
+    (tmp_path / "a.flac").write_bytes(encoded(PCM, RATE, "FLAC"))
+    with open(tmp_path / "a.flac", "rb") as file:
+        descriptor = _reopened(file)
+        assert descriptor is not None
+        os.close(descriptor)
+        os.rename(tmp_path / "a.flac", tmp_path / "b.flac")
+        assert _reopened(file) is None
+        (tmp_path / "a.flac").write_bytes(b"another file of this name")
+        assert _reopened(file) is None
+        assert len(read_audio(file)) == len(PCM)
+    with gzip.open(tmp_path / "a.gz", "wb") as zipped:
+        zipped.write(b"...")
+    with gzip.open(tmp_path / "a.gz") as zipped:
+        assert _reopened(zipped) is None
 
 
 def test_samples_in_memory_are_not_a_file():

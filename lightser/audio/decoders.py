@@ -3,9 +3,11 @@
 Shapes: N frames of a block, C channels. A frame is one sample of each channel.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO, Protocol, TypeAlias
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,7 @@ from lightser.audio.mpeg import scan_mp3
 from lightser.errors import BadAudio, MissingExtra
 
 Block: TypeAlias = npt.NDArray[np.float32]
+Got = TypeVar("Got")
 
 _READ_FRAMES = 8192
 
@@ -66,17 +69,66 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[Decoder]:
 
 
 class _Nameless:
-    """A file without its name, whose extension ``.raw`` soundfile would believe."""
+    """A file without its name, whose extension ``.raw`` soundfile would believe.
+
+    libsndfile reads it from C, where what is raised would be printed and forgotten, an interrupt
+    too, and the file be taken to end there. So it is kept, and raised by :meth:`heeded`.
+    """
 
     def __init__(self, file: BinaryIO):
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file = file
+        self._raised: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        return self._kept(self._file.read, size, instead=b"")
+
+    def seek(self, offset: int, whence: int) -> int:
+        return self._kept(self._file.seek, offset, whence, instead=0)
+
+    def tell(self) -> int:
+        return self._kept(self._file.tell, instead=0)
+
+    def _kept(self, method: Callable[..., Got], *args: int, instead: Got) -> Got:
+        try:
+            return method(*args)
+        except BaseException as error:
+            self._raised = self._raised or error
+            return instead
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Raise what the file raised meanwhile, whatever libsndfile made of it."""
+        try:
+            yield
+        finally:
+            if raised := self._raised:
+                self._raised = None
+                raise raised from None
+
+
+def _reopened(file: BinaryIO) -> int | None:
+    """Return a descriptor of a file on disk, for libsndfile to read without asking Python.
+
+    An interrupt that comes while it asks is lost. None where the file has no name, or only its own
+    object knows where it is: what is inflated as it is read, say.
+    """
+    if os.name != "posix" or not isinstance(getattr(file, "raw", file), io.FileIO):
+        return None
+    try:
+        descriptor = os.open(file.name, os.O_RDONLY)
+    except (OSError, TypeError):
+        return None
+    if os.path.samestat(os.fstat(descriptor), os.fstat(file.fileno())):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 class _Libsndfile:
     is_cut = False
 
-    def __init__(self, sound: Any, name: str):
-        self._sound, self._name = sound, name
+    def __init__(self, sound: Any, name: str, heeded: Callable[[], AbstractContextManager[None]]):
+        self._sound, self._name, self._heeded = sound, name, heeded
         self.format = f"{sound.format} {sound.subtype}"
         self.sample_rate: int = sound.samplerate
         self.channels: int = sound.channels
@@ -93,9 +145,11 @@ class _Libsndfile:
         done = first
         try:
             if first:
-                self._sound.seek(first)
+                with self._heeded():
+                    self._sound.seek(first)
             while True:
-                block = self._sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
+                with self._heeded():
+                    block = self._sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
                 if not len(block):
                     return
                 done += len(block)
@@ -122,8 +176,11 @@ def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder
     if extent is None and head[:4] not in (b"OggS", b"fLaC") and (mp3 := scan_mp3(file)):
         file = mp3.view(file)
     file.seek(0)
+    descriptor = _reopened(file) if mp3 is None else None
+    nameless = _Nameless(file)
     try:
-        sound = soundfile.SoundFile(_Nameless(file))
+        with nameless.heeded():
+            sound = soundfile.SoundFile(nameless if descriptor is None else descriptor)
     except soundfile.SoundFileError as error:
         if is_cut:
             raise BadAudio(
@@ -139,7 +196,7 @@ def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder
             "convert it to WAV or FLAC"
         ) from error
     with sound:
-        decoder = _Libsndfile(sound, name)
+        decoder = _Libsndfile(sound, name, nameless.heeded)
         decoder.is_cut = is_cut
         if extent is not None:
             if extent.declared == 0 < extent.present:

@@ -256,7 +256,11 @@ def _rewound(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
                 raise BadAudio(f"{name}: cannot be read ({error}); open it again") from error
             yield copy
     else:
-        yield file
+        try:
+            yield file
+        except OSError as error:  # its disk fails, its store is gone
+            reason = error.strerror or error
+            raise BadAudio(f"{name}: cannot be read ({reason}); copy it again") from error
 
 
 # From a decoder to mono blocks
