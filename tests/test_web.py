@@ -52,7 +52,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     speech = [soundfile.read(path, dtype="float32")[0] for path in CLIPS]
     for name, samples in zip(("one", "two", "three"), speech, strict=True):
         write(name, samples, 16_000, "PCM_16")
-    for rate in (8_000, 22_050, 44_100, 48_000):
+    for rate in (8_000, 11_025, 22_050, 44_100, 48_000):
         write(f"at-{rate}", resample(speech[0], 16_000, rate), rate, "FLOAT")
     write("stereo", np.stack([speech[1], 0.5 * speech[1]], axis=1), 16_000, "PCM_24")
     write("short", speech[2][8_000:10_000], 16_000, "PCM_16")
