@@ -6,6 +6,8 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from lightser.cli.flowing import let_flow
+
 
 class Interrupted(Exception):
     """A command was ended by Ctrl-C; the message says how to go on, if one can.
@@ -24,7 +26,11 @@ def resumable(how: str) -> Iterator[None]:
 
 
 class Commands(TyperGroup):
-    """Commands of which each can be interrupted."""
+    """Commands of which each can be interrupted, and has help as wide as the terminal."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        let_flow(self)
 
     def invoke(self, *arguments: Any, **options: Any) -> Any:
         """Run the command that was asked for."""

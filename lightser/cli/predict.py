@@ -51,10 +51,14 @@ def predict(
         ),
     ] = None,
     per_channel: Annotated[
-        bool, typer.Option(help="Take each channel for itself, as in recordings of calls.")
+        bool,
+        typer.Option(
+            "--per-channel", help="Take each channel for itself, as in recordings of calls."
+        ),
     ] = False,
     vad: Annotated[
-        bool, typer.Option(help="Say silence of segments in which nobody speaks (extra live).")
+        bool,
+        typer.Option("--vad", help="Say silence of segments in which nobody speaks (extra live)."),
     ] = False,
     smooth: Annotated[
         float | None, typer.Option(help="Seconds over which to smooth the labels of segments.")
