@@ -18,7 +18,6 @@ from lightser.report.papers import (
     belongs_to_papers,
     classics,
     paper_tables,
-    short_title,
 )
 from lightser.report.results import (
     Result,
@@ -40,6 +39,7 @@ from lightser.report.tables import (
     protocol_cell,
     published_cell,
     runs_cell,
+    short_title,
 )
 from lightser.whole import write_whole
 
@@ -182,14 +182,10 @@ def _contents(corpora: Sequence[str], papers: str) -> str:
         ("rows", "Published beside ours"),
     ]
     links = [(at, words) for at, words in parts if f'id="{at}"' in papers]
-    links += [(f"c-{corpus}", _short(corpus)) for corpus in corpora]
+    links += [(f"c-{corpus}", short_title(corpus)) for corpus in corpora]
     links += [("results", "One by one"), ("terms", "How these numbers are made")]
     listed = "".join(f'<li><a href="#{at}">{escape(words)}</a></li>' for at, words in links)
     return f'<nav aria-label="On this page"><ul>{listed}</ul></nav>'
-
-
-def _short(corpus: str) -> str:
-    return short_title(corpus) if corpus in CORPORA else corpus
 
 
 def _lead(results: Sequence[Result]) -> str:
@@ -198,7 +194,7 @@ def _lead(results: Sequence[Result]) -> str:
     for corpus in dict.fromkeys(result.corpus for result in results):
         here = [result for result in results if result.corpus == corpus]
         honest = [result for result in here if result.is_honest and result.is_whole]
-        name = escape(_short(corpus))
+        name = escape(short_title(corpus))
         if honest:
             best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
             score = (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lightser.corpora import CORPORA
 from lightser.report.results import Result
+from lightser.report.tables import short_title
 from lightser.training.recipe import (
     Published,
     Recipe,
@@ -258,16 +259,6 @@ def classics(results: Iterable[Result]) -> dict[str, Result]:
             if rival is None or rival.scores["pooled"]["ua"] < result.scores["pooled"]["ua"]:
                 best[result.corpus] = result
     return best
-
-
-def short_title(corpus: str) -> str:
-    """Return what people call a corpus.
-
-    >>> [short_title(name) for name in ("emodb", "iemocap", "nemo", "ravdess")]
-    ['Emo-DB', 'IEMOCAP', 'nEMO', 'RAVDESS']
-    """
-    title = CORPORA[corpus].title
-    return title.partition("(")[2].partition(")")[0] or title.partition(":")[0]
 
 
 def _part(recipe: Recipe) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from lightser.corpora import CORPORA
 from lightser.report.papers import (
     Row,
     absence,
@@ -10,10 +9,15 @@ from lightser.report.papers import (
     ladder,
     paper_tables,
     progress_words,
-    short_title,
 )
 from lightser.report.results import Result, fingerprint, interval
-from lightser.report.tables import escape_markdown, ordered, percent, to_markdown
+from lightser.report.tables import (
+    escape_markdown,
+    ordered,
+    percent,
+    short_title,
+    to_markdown,
+)
 
 HEADERS = ("Row", "Published UA / WA", "As published, ours", "Honest, ours", "Protocol")
 NOTE = (
@@ -101,8 +105,9 @@ def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> st
         parts += [
             f"*{row.recipe.title} ({row.part})*: {row.note}" for row in table.rows if row.note
         ]
-    for result in classics(results).values():
-        parts.append(f"The classic, {result.title}: {score_words(result)}, honest.")
+    for corpus, result in classics(results).items():
+        where = short_title(corpus)
+        parts.append(f"The classic on {where}, {result.title}: {score_words(result)}, honest.")
     parts += ["## Recall by class", RECALLS, *recalls_to_markdown(results)]
     parts += ["## All results", to_markdown(results), f"<!-- {fingerprint(results)} -->"]
     return "\n\n".join(parts) + "\n"
@@ -116,7 +121,7 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
             groups.setdefault((result.corpus, *result.labels), []).append(result)
     return [
         _markdown(
-            (f"{short_title(corpus) if corpus in CORPORA else corpus}", *labels),
+            (short_title(corpus), *labels),
             (
                 (result.title, *(percent(result.scores["recalls"][label], 0) for label in labels))
                 for result in group

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lightser.corpora import CORPORA
 from lightser.errors import BadResults
 from lightser.report.results import Result, interval, protocol_words, published, selection_gain
 from lightser.whole import write_whole
@@ -131,12 +132,24 @@ def cells(result: Result) -> tuple[str, ...]:
     )
 
 
+def short_title(corpus: str) -> str:
+    """Return what people call a corpus; a name that is not known stays.
+
+    >>> [short_title(name) for name in ("emodb", "iemocap", "nemo", "ravdess", "ours")]
+    ['Emo-DB', 'IEMOCAP', 'nEMO', 'RAVDESS', 'ours']
+    """
+    if corpus not in CORPORA:
+        return corpus
+    title = CORPORA[corpus].title
+    return title.partition("(")[2].partition(")")[0] or title.partition(":")[0]
+
+
 def to_markdown(results: Iterable[Result]) -> str:
     """Return one Markdown table per corpus and kind of protocol, notes below."""
     parts = []
     for corpus, heading, group in grouped(results):
         name, words = heading.split(":", 1)
-        lines = [f"**{corpus}, {name.lower()}**:{words}", ""]
+        lines = [f"**{short_title(corpus)}, {name.lower()}**:{words}", ""]
         lines.append(f"| {' | '.join(HEADERS)} |")
         lines.append(f"|{'|'.join(['---'] * 2 + ['---:'] * (len(HEADERS) - 2))}|")
         for result in group:
