@@ -1,5 +1,6 @@
 """Ctrl-C is answered in one line, exit code 130, and how to go on."""
 
+import contextlib
 import os
 import pty
 import signal
@@ -39,12 +40,19 @@ def predicting(**streams: Any) -> "subprocess.Popen[str]":
     process.stdin.flush()
     # It has opened a temporary file for what comes when it waits for more.
     fds = Path(f"/proc/{process.pid}/fd")
-    for _ in range(400):
-        if not fds.exists() or any("/#" in os.readlink(fd) for fd in list(fds.iterdir())):
+    for _ in range(1200):
+        if not fds.exists() or any("/#" in target for target in targets(fds)):
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     return process
+
+
+def targets(fds: Path) -> Iterator[str]:
+    """Yield what a process has open; some of it is closed while one looks."""
+    for fd in list(fds.iterdir()):
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(fd)
 
 
 def test_an_interrupt_is_one_line() -> None:
