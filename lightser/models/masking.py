@@ -23,7 +23,7 @@ def silence_padding(x: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return x
     beyond = frame_mask(lengths, x.shape[2])[:, None, :, None] == 0
-    return x.masked_fill(beyond, 0.0)
+    return torch.where(beyond, 0.0, x)  # masked_fill would not keep the order of channels_last
 
 
 def average_pool(x: Tensor, lengths: Tensor | None, size: tuple[int, int]) -> Tensor:
