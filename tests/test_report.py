@@ -571,6 +571,12 @@ def test_csv_holds_the_scores_as_fractions(results: list[Result]) -> None:
     assert table["selection_gain_wa"].notna().sum() == 1
 
 
+def test_quick_runs_are_told_only_where_there_is_nothing_else(results: list[Result]) -> None:
+    quick = [result for result in results if result.is_quick]
+    assert quick and tables.telling(quick) == quick
+    assert tables.telling(results) == [result for result in results if not result.is_quick]
+
+
 def test_the_readme_gets_the_table_once_and_keeps_the_rest(
     results: list[Result], tmp_path: Path
 ) -> None:
@@ -584,8 +590,8 @@ def test_the_readme_gets_the_table_once_and_keeps_the_rest(
     assert readme.read_text(encoding="utf-8") == first
     assert first.startswith("before\n<!-- results -->\n")
     assert first.endswith("<!-- /results -->\nafter\n")
-    assert tables.to_markdown(results) in first
-    assert "stale words" not in first
+    assert tables.to_markdown(tables.telling(results)) in first
+    assert "stale words" not in first and "quick run" not in first
 
 
 def test_a_readme_without_the_place_is_left_as_it_is(results: list[Result], tmp_path: Path) -> None:
@@ -806,7 +812,7 @@ def test_the_page_shows_four_plots_of_each_result_that_is_not_quick_and_two_of_a
 
 def test_the_page_prints_what_the_table_prints(page: Page, results: list[Result]) -> None:
     text = page.text.replace("\N{NO-BREAK SPACE}", " ")
-    for result in results:
+    for result in tables.telling(results):
         assert result.title in text
         assert tables.fold_mean_cell(result) in text
         assert tables.percent(result.scores["pooled"]["ua"]) in text

@@ -249,6 +249,8 @@ def test_a_row_that_repeats_another_takes_its_results(tmp_path):
     assert adopt(repeat, tmp_path) == tmp_path / "one"
     assert adopt(other, tmp_path) is None
     assert missing_jobs(repeat) == []
+    taken = json.loads((tmp_path / "two" / "scores.json").read_text())  # whole before it is run
+    assert taken["recipe"] == "two" and taken["minutes_by_job"] and taken["pooled"]
     scores = run(repeat, engine="serial")
     assert scores["recipe"] == "two" and scores["complete"]
     pd.testing.assert_frame_equal(predictions(tmp_path / "one"), predictions(tmp_path / "two"))

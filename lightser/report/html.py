@@ -40,6 +40,7 @@ from lightser.report.tables import (
     published_cell,
     runs_cell,
     short_title,
+    telling,
 )
 from lightser.whole import write_whole
 
@@ -107,12 +108,13 @@ def to_html(
         remark: what must be said of all of it.
     """
     results = ordered(results)
-    corpora = list(dict.fromkeys(result.corpus for result in results))
+    told = telling(results)
+    corpora = list(dict.fromkeys(result.corpus for result in told))
     overviews = "".join(
-        _overview(corpus, [result for result in results if result.corpus == corpus])
+        _overview(corpus, [result for result in told if result.corpus == corpus])
         for corpus in corpora
     )
-    sections = "".join(_section(result) for result in shown_one_by_one(results))
+    sections = "".join(_section(result) for result in told)
     papers = ""
     if rows is not None:
         papers = rows_section(rows, results, _anchors(results))
@@ -154,11 +156,6 @@ utterance, kept beside the recipe that made it.</p>
 """
 
 
-def shown_one_by_one(results: Sequence[Result]) -> list[Result]:
-    """Return what gets a section of its own: quick runs only where there is nothing else."""
-    return [r for r in results if not r.scores.get("quick", False)] or list(results)
-
-
 def _papers(results: Sequence[Result]) -> str:
     """Return the ladder and the papers' tables, published beside ours."""
     anchors = _anchors(results)
@@ -171,7 +168,7 @@ def _papers(results: Sequence[Result]) -> str:
 
 def _anchors(results: Sequence[Result]) -> dict[Path, str]:
     """Return where the page shows each result, by its folder."""
-    return {result.folder: _anchor(result) for result in shown_one_by_one(results)}
+    return {result.folder: _anchor(result) for result in telling(results)}
 
 
 def _contents(corpora: Sequence[str], papers: str) -> str:
@@ -205,9 +202,10 @@ def _lead(results: Sequence[Result]) -> str:
                     f"Carried over to {name}, which it never heard, {_link(best)} has {score}."
                 )
                 continue
-            sentences.append(f"On {name}, the best honest result is {score} by {_link(best)}.")
+            by = "the classic, " if best.is_classic else ""
+            sentences.append(f"On {name}, the best honest result is {score} by {by}{_link(best)}.")
         classic = classics(honest).get(corpus)
-        if classic is not None:
+        if classic is not None and not best.is_classic:
             sentences.append(
                 f"The classic to beat, {_link(classic)}, has "
                 f"<b>{percent(classic.scores['pooled']['ua'])}</b>."
@@ -510,5 +508,4 @@ def _anchor(result: Result) -> str:
 def _link(result: Result) -> str:
     """Return a result's title, as a link where it has a section for sure."""
     title = escape(result.title)
-    quick = result.scores.get("quick", False)
-    return title if quick else f'<a href="#{_anchor(result)}">{title}</a>'
+    return title if result.is_quick else f'<a href="#{_anchor(result)}">{title}</a>'

@@ -104,9 +104,14 @@ class Result:
         return float(self.scores.get("length", 1.0))
 
     @property
+    def is_quick(self) -> bool:
+        """Whether it only shows that everything runs: a few epochs, two folds."""
+        return bool(self.scores.get("quick", False))
+
+    @property
     def cut_words(self) -> str:
         """Say how the recipe was cut down, or "": ``quick run``, ``10 % of the epochs``."""
-        if self.scores.get("quick", False):
+        if self.is_quick:
             return "quick run"
         unit = "epochs" if self.scores.get("updates") is None else "updates"
         return f"{100 * self.length:.3g} % of the {unit}" if self.length < 1 else ""

@@ -16,6 +16,7 @@ from lightser.report.tables import (
     ordered,
     percent,
     short_title,
+    telling,
     to_markdown,
 )
 
@@ -51,8 +52,8 @@ def published_words(row: Row) -> str:
 
 
 def score_words(result: Result) -> str:
-    """Return for example ``82.6 [78.1–86.7] / 83.2``."""
-    pooled, ends = result.scores["pooled"], interval(result, "ua")
+    """Return for example ``82.6 [78.1–86.7] / 83.2``; a quick run has no interval worth saying."""
+    pooled, ends = result.scores["pooled"], None if result.is_quick else interval(result, "ua")
     between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
     return f"{percent(pooled['ua'])}{between} / {percent(pooled['wa'])}"
 
@@ -109,7 +110,7 @@ def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> st
         where = short_title(corpus)
         parts.append(f"The classic on {where}, {result.title}: {score_words(result)}, honest.")
     parts += ["## Recall by class", RECALLS, *recalls_to_markdown(results)]
-    parts += ["## All results", to_markdown(results), f"<!-- {fingerprint(results)} -->"]
+    parts += ["## All results", to_markdown(telling(results)), f"<!-- {fingerprint(results)} -->"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,7 +118,7 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
     """Return a table of recalls for each corpus and set of classes; quick runs are left out."""
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in ordered(results):
-        if not result.scores.get("quick", False):
+        if not result.is_quick:
             groups.setdefault((result.corpus, *result.labels), []).append(result)
     return [
         _markdown(

@@ -15,6 +15,7 @@ from lightser.report.rows import (
     points,
     published_words,
     result_words,
+    score_words,
 )
 from lightser.report.tables import percent
 
@@ -46,7 +47,7 @@ class Scale:
 
     def result(self, result: Result | None) -> str:
         """Return interval and score of a result in the tone of its protocol; "" for none."""
-        if result is None:
+        if result is None or result.is_quick:
             return ""
         span = ""
         if ends := interval(result, "ua"):
@@ -71,7 +72,7 @@ def tone_of(result: Result) -> str:
 
 def uas_of(result: Result | None) -> list[float]:
     """Return what a result shows on a scale."""
-    if result is None:
+    if result is None or result.is_quick:
         return []
     return [result.scores["pooled"]["ua"], *(interval(result, "ua") or ())]
 
@@ -102,7 +103,7 @@ def ladder_section(
             '<tr class="honest"><th scope="row"><span class="step">–</span>For comparison, the '
             f"classic: {_linked(classic, classic.title, anchors)}, unseen speaker</th>"
             f"{_track(scale.result(classic))}"
-            f'<td data-label="{RUNGS[1]}">{_unbroken(_scores(classic))}</td><td></td></tr>'
+            f'<td data-label="{RUNGS[1]}">{_unbroken(score_words(classic))}</td><td></td></tr>'
         )
     heads = "".join(f'<th scope="col">{h}</th>' for h in RUNGS[1:])
     return f"""<section id="ladder">
@@ -257,13 +258,9 @@ def _state(row: Row, result: Result | None) -> str:
         return f'<span class="absence">{escape(row.absent)}</span>'
     lacks = progress_words(result)
     badge = f' <span class="badge">{escape(lacks)}</span>' if lacks else ""
-    return f"{_unbroken(_scores(result))}{badge}"
-
-
-def _scores(result: Result) -> str:
-    pooled, ends = result.scores["pooled"], interval(result, "ua")
-    between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
-    return f"{percent(pooled['ua'])}{between} / {percent(pooled['wa'])}"
+    if result.is_quick:
+        return f'<span class="absence">{_unbroken(score_words(result))}{badge}</span>'
+    return f"{_unbroken(score_words(result))}{badge}"
 
 
 def _track(marks: str) -> str:

@@ -61,6 +61,12 @@ def ordered(results: Iterable[Result]) -> list[Result]:
     )
 
 
+def telling(results: Iterable[Result]) -> list[Result]:
+    """Return what says something about a system: quick runs only where there is nothing else."""
+    everything = list(results)
+    return [r for r in everything if not r.is_quick] or everything
+
+
 def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
     """Return (corpus, heading, results) for each group that a table keeps apart."""
     groups: dict[tuple[str, str], list[Result]] = {}
@@ -230,6 +236,6 @@ def put_into_readme(path: Path, results: Sequence[Result]) -> None:
         raise BadResults(f"Cannot read {path}: {error.strerror}") from error
     if not README_BLOCK.search(text):
         raise BadResults(f"{path} has no place marked <!-- results --> ... <!-- /results -->")
-    table = to_markdown(results)
+    table = to_markdown(telling(results))
     text = README_BLOCK.sub(lambda block: f"{block[1]}\n\n{table}\n{block[2]}", text)
     write_whole(path, text)

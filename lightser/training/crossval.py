@@ -180,12 +180,11 @@ def adopt(plan: Plan, root: Path) -> Path | None:
     for path in sorted(root.rglob("scores.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         same = facts.get("recipe_sha256") == plan.recipe.sha256()
-        if same and facts["complete"] and facts["seeds"] == list(plan.recipe.seeds):
+        if same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds):
             plan.out.mkdir(parents=True, exist_ok=True)
-            kept = {key: facts[key] for key in ("recipe_sha256", "minutes_by_job")}
-            write_whole(plan.out / "scores.json", json.dumps(kept))
-            for file in ("history.csv", "predictions.csv"):
+            for file in ("scores.json", "history.csv", "predictions.csv"):
                 write_whole(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
+            collect(plan)  # under this row's own name
             return path.parent
     return None
 
