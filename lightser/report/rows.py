@@ -100,7 +100,7 @@ def rows_page_to_markdown(rows: Iterable[Row], *, title: str, remark: str = "") 
 def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> str:
     """Return the ladder, every table of the papers, and a table of all results."""
     parts = [f"# {title}", "## The ladder", LADDER_WORDS, ladder_to_markdown(results)]
-    parts += ["## The papers, row by row", NOTE]
+    parts += ["## The papers, row by row", note_for(results)]
     for table in paper_tables(results):
         parts += [f"### {table.title}", rows_to_markdown(table.rows)]
         parts += [
@@ -112,6 +112,11 @@ def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> st
     parts += ["## Recall by class", RECALLS, *recalls_to_markdown(results)]
     parts += ["## All results", to_markdown(telling(results)), f"<!-- {fingerprint(results)} -->"]
     return "\n\n".join(parts) + "\n"
+
+
+def note_for(results: Iterable[Result]) -> str:
+    """Return what has to be known to read the papers' tables."""
+    return f"{NOTE} {QUICK}" if any(result.is_quick for result in results) else NOTE
 
 
 def recalls_to_markdown(results: Iterable[Result]) -> list[str]:

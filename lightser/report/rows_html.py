@@ -12,6 +12,7 @@ from lightser.report.rows import (
     LADDER_WORDS,
     NOTE,
     RUNGS,
+    note_for,
     points,
     published_words,
     result_words,
@@ -176,7 +177,7 @@ def papers_section(
     best = classics(results)
     return f"""<section id="papers">
 <h2>The papers, row by row</h2>
-<p>{escape(NOTE)}</p>
+<p>{escape(note_for(results))}</p>
 {KEY}
 {"".join(_paper_table(table, best, anchors) for table in tables)}
 </section>
