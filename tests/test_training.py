@@ -222,6 +222,58 @@ def test_a_run_that_was_killed_resumes_to_the_same_result(tmp_path):
         assert ours == (whole.jobs[0].folder / file).read_text()
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_a_run_outlives_the_shell_that_began_it(tmp_path):
+    job = killable_plan(tmp_path).jobs[0]
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(here=str(HERE), out=str(tmp_path)))
+    begun = job.folder / "checkpoint" / "checkpoint.json"
+    run = f"'{sys.executable}' '{script}' >'{tmp_path}/said' 2>&1"
+    shell = f"{run} & echo $!; until [ -e '{begun}' ]; do sleep 0.05; done"
+    process = subprocess.run(["sh", "-c", shell], stdout=subprocess.PIPE, timeout=120, check=True)
+    assert not job.is_done, "it finished while the shell was there"
+    while is_running(int(process.stdout)):
+        time.sleep(0.05)
+    assert job.is_done
+
+
+POOL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_training import killable_plan
+from lightser.training.engines import local
+if __name__ == "__main__":
+    list(local(killable_plan(Path({out!r})).jobs, 1, lambda states: None))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_the_processes_of_a_run_that_was_killed_end_too(tmp_path):
+    job = killable_plan(tmp_path).jobs[0]
+    script = tmp_path / "script.py"
+    script.write_text(POOL.format(here=str(HERE), out=str(tmp_path)))
+    process = subprocess.Popen([sys.executable, str(script)])
+    while not (job.folder / "progress.json").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    process.kill()
+    process.wait()
+    while any(is_running(int(child)) for child in children):
+        time.sleep(0.05)
+    assert not job.is_done
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended; one that nobody has asked about yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_run_goes_on_with_the_folds_that_are_missing(tmp_path):
     plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
     run_job(plan.jobs[1])

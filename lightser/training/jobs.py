@@ -7,6 +7,7 @@ checkpoint and ``progress.json``.
 import csv
 import io
 import json
+import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -89,13 +90,13 @@ def job_run(job: Job) -> Run:
     job.folder.mkdir(parents=True, exist_ok=True)
     system, train, parts = prepare(job)
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()  # None but in a process of a pool
 
     def report(point: Point, total: int, seconds: float) -> None:
         watch(point)
         facts = {**asdict(point), "updates": total, "seconds": seconds}
         write_whole(job.folder / "progress.json", json.dumps(facts))
-        if os.getppid() != parent:
+        if parent is not None and not parent.is_alive():
             # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
             # exception would only make a pool's process take the next job.
             os._exit(1)
