@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -299,8 +300,12 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+@cache
 def commit() -> str:
-    """Return the commit of the checkout that runs, with ``+`` if the code has changed since."""
+    """Return the commit of the checkout that runs, with ``+`` if the code has changed since.
+
+    It is looked up when a run begins, with the code that is then in memory.
+    """
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
