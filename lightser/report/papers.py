@@ -32,6 +32,7 @@ TITLES = {
     "light_sernet/table2": "Light-SERNet, Table 2: comparison on IEMOCAP",
     "light_sernet/table3": "Light-SERNet, Table 3: comparison on improvised IEMOCAP",
     "light_sernet/table4": "Light-SERNet, Table 4: comparison on Emo-DB",
+    "baselines/dnn_elm": "DNN-ELM on Emo-DB, measured by Chen et al. 2018, in no table of the two",
 }
 TWINS = "honest"  # folder of recipes that run the papers' rows under an honest protocol
 HOLD_OUTS = ("light_sernet", "random_holdout")  # protocols whose parts are called so
