@@ -106,12 +106,15 @@ def print_table(results: "Sequence[Result]") -> None:
 
     from lightser.report import tables
 
+    told = tables.telling(results)
     # In a pipe nobody sees an edge: nothing is wrapped there.
     console = Console() if sys.stdout.isatty() else Console(width=240)
-    for corpus, heading, group in tables.grouped(results):
+    for corpus, heading, group in tables.grouped(told):
         console.print(
             Text.assemble(
-                (corpus, "bold"), "  ", (heading, "green" if heading == tables.HONEST else "yellow")
+                (tables.short_title(corpus), "bold"),
+                "  ",
+                (heading, "green" if heading == tables.HONEST else "yellow"),
             )
         )
         drawn = Table(box=None, pad_edge=False, header_style="dim")
@@ -123,6 +126,9 @@ def print_table(results: "Sequence[Result]") -> None:
         console.print()
     for note in tables.NOTES:
         console.print(Text(note, style="dim"))
+    if n_quick := len(results) - len(told):
+        runs = f"{n_quick} quick run{'s' * (n_quick != 1)}"
+        console.print(Text(f"Without {runs}; --format csv has all.", style="dim"))
 
 
 @app.command(
