@@ -31,13 +31,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise LightserError(f"{path}: a folder; give the name of a file to write.")
-    if target.exists() and not target.is_file():
-        yield target
-        return
+    is_device = target.exists() and not target.is_file()
     unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, target)
+        yield target if is_device else unfinished
+        if not is_device:
+            os.replace(unfinished, target)
     except OSError as error:
         raise LightserError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:

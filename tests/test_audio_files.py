@@ -322,6 +322,24 @@ def test_a_stretch_is_that_part_of_the_whole(file_format, subtype):
         np.testing.assert_allclose(part, whole[first:last], atol=1e-6)
 
 
+@pytest.mark.parametrize(("file_format", "subtype"), [("WAV", "GSM610"), ("AU", "G721_32")])
+def test_a_stretch_of_what_can_only_be_read_from_its_beginning(file_format, subtype):
+    data = encoded(tone(440, 8_000, seconds=3), 8_000, file_format, subtype)
+    whole = read(data, 8_000)
+    np.testing.assert_array_equal(read(data, 8_000, start=1.25, end=2.5), whole[10_000:20_000])
+
+
+def test_a_channel_of_a_stretch_is_that_of_a_file_of_it_alone():
+    both = np.stack([noise(2 * RATE), noise(2 * RATE, seed=1)], axis=1)
+    data = encoded(both, subtype="FLOAT")
+    part = read(data, 8_000, start=0.5, end=1.5, channel=2)
+    alone = read(encoded(both[:, 1], subtype="FLOAT"), 8_000, start=0.5, end=1.5)
+    np.testing.assert_array_equal(part, alone)
+    for channel in (0, 3):
+        with pytest.raises(BadAudio, match=f"no channel {channel}; it has 2, counted from 1"):
+            read(data, channel=channel)
+
+
 def test_an_end_may_be_off_by_the_rounding_of_a_table():
     assert len(read(encoded(noise(RATE)), end=1.04)) == RATE
 
@@ -555,6 +573,7 @@ BAD = {
     "beyond float32": (with_value(1e300, "DOUBLE"), r"holds inf instead of a number at 0.250 s"),
     "PDF": (b"%PDF-1.4\n" * 1000, r"not audio .*%PDF-1.4.*; convert it to WAV or FLAC"),
     "web page": (b"<!DOCTYPE html>" * 1000, r"not audio that lightser knows"),
+    "integers as floats": (encoded(noise(RATE) * 30_000, subtype="FLOAT"), r"full scale is 1"),
     "noise": (noise(9_999).tobytes(), r"not audio that lightser knows"),
     "looks like MP3": (b"\xff\xfb\x90\x00" * 999, r"not audio that lightser knows"),
     "only RIFF": (b"RIFF", r"looks like audio but is damaged"),
@@ -820,6 +839,11 @@ def test_a_foreign_format_is_read_to_its_last_sample(container, codec, sample_fo
     np.testing.assert_array_equal(
         read(data, rate, start=0.5, end=1.5), read_back[rate // 2 : rate * 3 // 2]
     )
+
+
+def test_an_avi_whose_length_is_an_estimate_is_read_to_its_last_sample():
+    speech = np.tile(read_audio(CLIP), 5)
+    assert len(read(foreign(speech, RATE, "avi", "pcm_s16le", "s16"))) == len(speech)
 
 
 def test_raw_aac_is_read_to_its_last_sample():

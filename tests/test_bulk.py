@@ -2,12 +2,14 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copyfile
@@ -189,7 +191,8 @@ def test_a_stretch_of_a_channel_is_heard_as_if_it_were_a_file(model: Path, tmp_p
         "call.wav,0,1,3\n"
     )
     manifest = str(tmp_path / "files.csv")
-    summary = predict_archive(tmp_path / "o.csv", manifest=manifest, model=model, engine="serial")
+    options: dict[str, Any] = {"manifest": manifest, "model": model, "engine": "serial"}
+    summary = predict_archive(tmp_path / "o.csv", **options)
     recognizer = Recognizer.load(model)
     rows = rows_of(tmp_path / "o.csv")
     assert [r["channel"] for r in rows] == ["1", "2", "2", ""]
@@ -201,6 +204,13 @@ def test_a_stretch_of_a_channel_is_heard_as_if_it_were_a_file(model: Path, tmp_p
         assert numbers(row) == pytest.approx([*expected.probabilities.values()], abs=1e-5)
     (bad,) = rows_of(summary.errors)
     assert "no channel 3" in bad["reason"] and bad["channel"] == "3"
+
+    predict_archive(tmp_path / "s.csv", **options, manner=Manner(window_s=1.0))
+    found = [row for row in rows_of(tmp_path / "s.csv") if row["channel"] == "2"]
+    whole = recognizer.segments(other, rate, window_s=1.0)
+    assert [float(r["end"]) for r in found[:-2]] == [pytest.approx(s.end) for s in whole]
+    for row, segment in zip(found, whole, strict=False):
+        assert numbers(row) == pytest.approx([*segment.probabilities.values()], abs=1e-5)
 
 
 # What is killed
@@ -322,7 +332,7 @@ def begin(out: Path, **options: Any) -> None:
         predict_archive(out, engine="serial", tell=stop, **options)
 
 
-@pytest.mark.parametrize("what", ["list of files", "folder of files", "model", "window s"])
+@pytest.mark.parametrize("what", ["list of files", "folder of files", "model", "window"])
 def test_what_began_otherwise_is_not_gone_on_with(model: Path, tmp_path: Path, what: str) -> None:
     out = tmp_path / "said.csv"
     manifest = write_manifest(tmp_path / "files.csv", 9)
@@ -335,7 +345,7 @@ def test_what_began_otherwise_is_not_gone_on_with(model: Path, tmp_path: Path, w
         changed["base"] = "/elsewhere"
     if what == "model":
         changed["model"] = write_model(tmp_path / "other", seed=1)
-    if what == "window s":
+    if what == "window":
         changed["manner"] = Manner(window_s=1.0)
     with pytest.raises(LightserError, match=f"began with another {what}") as refused:
         predict_archive(out, engine="serial", **changed)
@@ -405,6 +415,48 @@ def test_bad_files_are_listed_with_their_reasons_and_can_be_tried_again(
     assert [row["who"] for row in rows_of(tmp_path / "again.errors.csv")] == ["you"]
 
 
+def test_what_failed_can_be_tried_again_from_another_folder(model: Path, tmp_path: Path) -> None:
+    for name in ("lists", "results"):
+        (tmp_path / name).mkdir()
+    text = "path,file,label,manifest_label\nlater.flac,7,a,b\n"
+    (tmp_path / "lists" / "files.csv").write_text(text)
+    options: dict[str, Any] = {"model": model, "engine": "serial"}
+    manifest, out = str(tmp_path / "lists" / "files.csv"), tmp_path / "results" / "o.csv"
+    first = predict_archive(out, manifest=manifest, column="path", **options)
+    copyfile(SADNESS, tmp_path / "lists" / "later.flac")
+    again = predict_archive(tmp_path / "results" / "a.csv", manifest=str(first.errors), **options)
+    assert (again.rows, again.bad) == (1, 0)
+    (row,) = rows_of(tmp_path / "results" / "a.csv")
+    assert [value for key, value in row.items() if "manifest_" in key] == ["7", "a", "b"]
+
+
+def test_what_is_read_is_not_written_over(model: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "o.errors.csv", 2)
+    before = manifest.read_text()
+    for out in ("o.csv", "o.errors.csv"):
+        with pytest.raises(LightserError, match="would be written over"):
+            predict_archive(tmp_path / out, manifest=str(manifest), model=model)
+    assert os.listdir(tmp_path) == ["o.errors.csv"] and manifest.read_text() == before
+
+
+def test_other_processes_of_the_caller_live_on(model: Path, tmp_path: Path) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    own.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            manifest = str(write_manifest(tmp_path / "files.csv", 2))
+            predict_archive(
+                tmp_path / "o.csv", manifest=manifest, model=model, workers=1, tell=stop
+            )
+        assert own.is_alive()
+    finally:
+        own.kill()
+        own.join()
+
+
 def test_where_all_are_bad_the_exit_code_says_so(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "said.csv"
     words = [tmp_path / "no.wav", "--model", model, "--engine", "serial", "--out", out]
@@ -423,6 +475,8 @@ def test_where_all_are_bad_the_exit_code_says_so(model: Path, tmp_path: Path) ->
         ("file;start;end\na.wav;2;1\n", "line 2: from 2 s to 1 s is no stretch"),
         ("file\tchannel\na.wav\t0\n", "line 2: channel '0'; channels are counted from 1"),
         ("file,id\n ,1\n", "line 2: no name of a file"),
+        ("file,Start\na.wav,1\n", "column 'Start' is not 'start'"),
+        ("file, channel\na.wav, 0\n", "channel '0'"),
         ("file\n", "names no files"),
         ("", "no column 'file'"),
     ],
@@ -440,13 +494,14 @@ def test_a_manifest_that_cannot_be_is_one_line(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--workers", 2], "An archive needs a file to write"),
+        (["--workers", 0], "An archive needs a file to write"),
         (["--workers", 2, "--out", "o.txt"], "an archive is written as csv, jsonl, parquet"),
         (["--workers", 0, "--engine", "local", "--out", "o.csv"], "workers must be 1 or more"),
         (["--engine", "locale", "--out", "o.csv"], "did you mean 'local'"),
         (["--engine", "local", "--out", "nowhere/o.csv"], "in a folder that is there"),
         (["--engine", "local", "--address", "auto", "--out", "o.csv"], "--engine local has none"),
         (["--manifest", "none.csv", "--out", "o.csv"], "not both"),
+        (["--base", "there", "--out", "o.csv"], "The base there is for the names in a manifest"),
         (["--engine", "local", "--out", "o.csv", "--plot", "o.png"], "--plot draws one clip"),
         (["--engine", "local", "--out", "o.csv", "--hop", 4], "goes unheard"),
     ],
@@ -522,8 +577,8 @@ def test_files_behind_urls_are_heard_as_files(model: Path, tmp_path: Path) -> No
     summary = predict_archive(out, sources=["memory://bucket"], **options)
     expected = [*Recognizer.load(model).predict(ANGER).probabilities.values()]
     assert [row["file"] for row in rows_of(out)] == [
-        "memory:///bucket/a.flac",
-        "memory:///bucket/deeper/b.flac",
+        "memory://bucket/a.flac",
+        "memory://bucket/deeper/b.flac",
     ]
     for row in rows_of(out):
         assert numbers(row) == pytest.approx(expected, abs=1e-6)
@@ -545,6 +600,29 @@ def test_urls_are_read_by_processes_side_by_side(model: Path, tmp_path: Path) ->
     source = f"file://{ANGER.parent}/*.flac"
     summary = predict_archive(tmp_path / "o.csv", sources=[source], model=model, workers=2)
     assert (summary.rows, summary.bad) == (3, 0)
+
+
+def test_a_file_of_any_name_in_any_store_can_be_opened_again(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra bulk")
+    copyfile(ANGER, tmp_path / "a[1].flac")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.write(ANGER, "d/b.flac")
+    sources = [f"file://{tmp_path}/a[1].flac", f"zip://d/*.flac::{tmp_path}/c.zip"]
+    options: dict[str, Any] = {"model": model, "engine": "serial"}
+    summary = predict_archive(tmp_path / "o.csv", sources=sources, **options)
+    assert (summary.rows, summary.bad) == (2, 0)
+
+
+def test_a_store_that_is_broken_does_not_stop_the_rest(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra bulk")
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    bad = f"zip://x.wav::{tmp_path}/bad.zip"
+    (tmp_path / "files.txt").write_text(f"{ANGER}\n{bad}\n")
+    options: dict[str, Any] = {"model": model, "engine": "serial"}
+    manifest = str(tmp_path / "files.txt")
+    summary = predict_archive(tmp_path / "o.csv", manifest=manifest, **options)
+    assert (summary.rows, summary.bad) == (1, 1)
+    assert "not a zip file" in rows_of(summary.errors)[0]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -296,13 +296,19 @@ def test_audformat_replaces_a_database_and_nothing_else(
     call: Call, talk: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("mine")
-    code, _, err = call(talk, "--format", "audformat", "--out", tmp_path / "mine")
-    assert code == 2 and "is no audformat database" in err
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    for name in ("notes.txt", "db.yaml"):
+        (tmp_path / "mine" / name).write_text("name: emodb")
+        code, _, err = call(talk, "--format", "audformat", "--out", tmp_path / "mine")
+        assert code == 2 and "is no audformat database of predictions" in err
+    assert {path.read_text() for path in (tmp_path / "mine").iterdir()} == {"name: emodb"}
     for words in (["--per-channel"], []):
         assert call(talk, *words, "--format", "audformat", "--out", tmp_path / "ours")[0] == 0
     assert sorted(p.name for p in (tmp_path / "ours").iterdir()) == ["db.emotion.csv", "db.yaml"]
+    before = (tmp_path / "ours" / "db.emotion.csv").read_bytes()
+    (tmp_path / "bad.wav").write_text("not audio")
+    assert call(tmp_path / "bad.wav", "--format", "audformat", "--out", tmp_path / "ours")[0] == 2
+    assert (tmp_path / "ours" / "db.emotion.csv").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.wav", "mine", "ours"]
 
 
 def test_audformat_needs_a_folder(call: Call, talk: Path) -> None:
@@ -333,7 +339,7 @@ def test_a_damaged_file_has_no_channels(tmp_path: Path) -> None:
     (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
     soundfile.write(tmp_path / "nan.wav", np.full((RATE, 2), np.nan), RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "short.wav", np.ones((100, 2)), RATE)
-    for name, reason in (("cut.flac", "truncated"), ("nan.wav", "NaN"), ("short.wav", "0.1 s")):
+    for name, reason in (("cut.flac", "truncated"), ("nan.wav", "nan"), ("short.wav", "0.1 s")):
         with pytest.raises(BadAudio, match=reason):
             list(stream_channels(tmp_path / name))
 

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from lightser import Recognizer, Segment, Stream
 from lightser.audio.files import read_audio
+from lightser.cli import recording as kept
 from lightser.cli.hearing import CHUNK_S, Playback
 from lightser.cli.live_view import LiveView, bar, clock, decibels
 from lightser.cli.recording import Recording
@@ -181,6 +182,26 @@ def test_a_recording_is_whole_at_any_moment(tmp_path: Path) -> None:
         assert soundfile.info(tmp_path / ".audio.wav").frames == n * RATE
     with recording:
         pass
+    assert sorted(os.listdir(tmp_path)) == ["audio.wav", "segments.jsonl"]
+
+
+def test_a_recording_that_was_cut_off_is_not_written_over(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, RATE, LABELS)
+    recording.hear(TALK[:RATE])
+    with pytest.raises(LightserError, match="is of a recording that was cut off; give another"):
+        Recording(tmp_path, RATE, LABELS)
+    assert soundfile.info(tmp_path / ".audio.wav").frames == RATE
+
+
+def test_a_recording_ends_where_a_wav_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_MOST_BYTES", 3 * RATE)
+    with (
+        pytest.raises(LightserError, match="as long as a WAV can be"),
+        Recording(tmp_path, RATE, LABELS) as recording,
+    ):
+        recording.hear(TALK[:RATE])
+        recording.hear(TALK[:RATE])
+    assert soundfile.info(tmp_path / "audio.wav").frames == RATE
     assert sorted(os.listdir(tmp_path)) == ["audio.wav", "segments.jsonl"]
 
 

@@ -343,6 +343,32 @@ def test_a_file_is_replaced_whole_or_not_at_all(
     assert out.read_text().startswith("file,start,end")
 
 
+@pytest.mark.parametrize("name", ["said.csv", "said.json", "said.TextGrid"])
+def test_where_nothing_is_heard_nothing_is_replaced(call: Call, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("before")
+    said = call("predict", tmp_path / "missing.wav", "--out", tmp_path / name)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert (tmp_path / name).read_text() == "before" and os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+def test_what_is_listened_to_is_not_written_over(call: Call, tmp_path: Path, option: str) -> None:
+    copyfile(ANGER, tmp_path / "clip.png")
+    said = call("predict", tmp_path / "clip.png", option, tmp_path / "clip.png")
+    assert said.code == 2 and "is listened to" in said.err
+    assert (tmp_path / "clip.png").read_bytes() == ANGER.read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(call: Call, model: Path) -> None:
+    said = call("predict", ANGER, "--out", "/dev/full")
+    assert said.code == 2 and "cannot be written (No space left" in said.err
+    words = [sys.executable, "-m", "lightser", "predict", str(ANGER), "--model", str(model)]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == 2 and run.stderr.count("\n") == 1 and "no space left" in run.stderr
+
+
 def test_a_link_is_followed_and_a_device_left_in_its_place(call: Call, tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
     call("predict", ANGER, "--out", tmp_path / "link.csv")
@@ -396,6 +422,19 @@ def test_a_picture_shows_what_was_asked_for(call: Call, tmp_path: Path) -> None:
     assert not {"channel 1", "silence"} & plain
     how = "small, windows of 1 s every 0.25 s"
     assert how in plain and f"{how}, smoothed over 0.5 s" in drawn
+
+
+def test_a_picture_may_be_of_a_file_of_any_name(call: Call, tmp_path: Path) -> None:
+    copyfile(ANGER, tmp_path / "日本 $_$ b.flac")
+    said = call("predict", tmp_path / "日本 $_$ b.flac", "--plot", tmp_path / "clip.png")
+    assert (said.code, said.err) == (0, "") and (tmp_path / "clip.png").is_file()
+
+
+def test_a_picture_may_be_of_silence(call: Call, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
+    asked = ["--window", 1, "--vad", "--plot", tmp_path / "clip.svg"]
+    said = call("predict", tmp_path / "silent.wav", *asked)
+    assert (said.code, said.err) == (0, "") and "silence 100 %" in words_of(tmp_path / "clip.svg")
 
 
 def test_silence_is_a_gap_in_the_probabilities() -> None:

@@ -51,7 +51,7 @@ _SIGNATURES = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Container("WMA/ASF", "asf")),
     (0, b"#!AMR", Container("AMR", "amr", knows_its_length=False)),
     (0, b"FLV\x01", Container("FLV", "flv")),
-    (8, b"AVI ", Container("AVI", "avi")),
+    (8, b"AVI ", Container("AVI", "avi", knows_its_length=False)),
     (0, b"\x00\x00\x01\xba", Container("MPEG program stream", "mpeg", knows_its_length=False)),
     (0, b"wvpk", Container("WavPack", "wv")),
     (0, b"MAC ", Container("Monkey's Audio", "ape")),

@@ -135,6 +135,7 @@ class _Libsndfile:
         self.frames: int | None = None
         # libsndfile's way to say that a FLAC does not tell.
         self.declared: int | None = sound.frames if sound.frames < 2**62 else None
+        self._is_seekable: bool = sound.seekable()  # GSM, say, has to be read from its beginning
         # SoundFile.read() seeks after each block, which takes time in a compressed file and fails
         # at the end of one that is cut. We only read forward.
         sound.seekable = lambda: False
@@ -142,18 +143,20 @@ class _Libsndfile:
     def read(self, first: int) -> Iterator[Block]:
         if first >= self._sound.frames:
             return
-        done = first
+        done = 0
         try:
-            if first:
+            if first and self._is_seekable:
                 with self._heeded():
                     self._sound.seek(first)
+                done = first
             while True:
                 with self._heeded():
                     block = self._sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
                 if not len(block):
                     return
                 done += len(block)
-                yield block
+                if done > first:
+                    yield block[max(len(block) - (done - first), 0) :]
         except soundfile.SoundFileError as error:
             raise _breaks_off(self._name, done, self) from error
 

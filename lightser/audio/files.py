@@ -45,6 +45,9 @@ MIN_SECONDS = 0.1
 SILENCE = 2.0**-16
 MAX_SAMPLES = 2**29  # 2 GB of float32: 9.3 h at 16 kHz
 
+# Full scale is 1. A decoder may overshoot it; what is this far off are integers in disguise.
+LARGEST_FLOAT = 16.0
+
 _SLACK_SECONDS = 0.05  # by which times in tables and lengths in headers may be off
 # Samples (of all channels together) that are mixed at once, whatever the blocks asked for, so that
 # these do not change the outcome: 8 s of stereo at 16 kHz.
@@ -76,6 +79,7 @@ def read_audio(
     *,
     start: float | None = None,
     end: float | None = None,
+    channel: int | None = None,
 ) -> Samples:
     """Read a file as float32 ``[T]``, mono, at ``sample_rate`` hertz.
 
@@ -85,11 +89,13 @@ def read_audio(
         sample_rate: of the result; the file may have any rate from 4 to 192 kHz.
         start: seconds from which to read; None is the beginning.
         end: seconds up to which to read; None is the end of the file.
+        channel: the one to read, from 1 on; None is all of them mixed.
 
     Raises:
-        BadAudio: if the file is missing, not readable, not audio, truncated or damaged, holds NaN
-            or infinity, is silent throughout, shorter than 0.1 s, or longer than 2 GB of result;
-            or if ``start`` and ``end`` are not a stretch of it.
+        BadAudio: if the file is missing, not readable, not audio, truncated or damaged, holds NaN,
+            infinity or numbers far above full scale, is silent throughout, shorter than 0.1 s, or
+            longer than 2 GB of result; or if ``start`` and ``end`` are not a stretch of it, or it
+            has no such channel.
         MissingExtra: if its format needs the extra ``codecs``.
     """
     check_rate(sample_rate, "sample_rate")
@@ -97,7 +103,7 @@ def read_audio(
         blocks = []
         size = 0
         for block in resampled(
-            _mono(decoder, name, start, end, limit=MAX_SAMPLES / sample_rate),
+            _mono(decoder, name, start, end, channel, limit=MAX_SAMPLES / sample_rate),
             decoder.sample_rate,
             sample_rate,
         ):
@@ -111,7 +117,11 @@ def read_audio(
 
 
 def stream_audio(
-    source: Source, sample_rate: int = 16_000, *, block_s: float = 10.0
+    source: Source,
+    sample_rate: int = 16_000,
+    *,
+    block_s: float = 10.0,
+    channel: int | None = None,
 ) -> Iterator[Samples]:
     """Yield what :func:`read_audio` returns in blocks of ``block_s`` seconds, the last one shorter.
 
@@ -132,7 +142,8 @@ def stream_audio(
         raise BadAudio(f"block_s must be at least one sample (above 0 s), got {block_s}")
     with _open(source) as (decoder, name):
         yield from _regroup(
-            resampled(_mono(decoder, name, None, None), decoder.sample_rate, sample_rate), size
+            resampled(_mono(decoder, name, None, None, channel), decoder.sample_rate, sample_rate),
+            size,
         )
 
 
@@ -263,7 +274,7 @@ def _rewound(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
             raise BadAudio(f"{name}: cannot be read ({reason}); copy it again") from error
 
 
-# From a decoder to mono blocks
+# From a decoder to blocks
 
 
 def _mono(
@@ -271,12 +282,29 @@ def _mono(
     name: str,
     start: float | None,
     end: float | None,
+    channel: int | None,
     *,
     limit: float = math.inf,
 ) -> Iterator[Samples]:
-    """Yield mono blocks ``[N]`` at the file's own rate; refuse what cannot be used.
+    """Yield blocks ``[N]`` of one channel, or of all mixed, at the file's own rate."""
+    if channel is not None and not 1 <= channel <= decoder.channels:
+        raise BadAudio(f"{name}: no channel {channel}; it has {decoder.channels}, counted from 1")
+    mix = _Downmix(name, decoder.sample_rate)
+    for at, chunk in _checked(decoder, name, start, end, limit=limit):
+        yield mix(chunk, at=at) if channel is None else chunk[:, channel - 1]
 
-    ``limit`` is the number of seconds above which not to begin.
+
+def _checked(
+    decoder: Decoder,
+    name: str,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    limit: float = math.inf,
+) -> Iterator[tuple[int, Samples]]:
+    """Yield blocks ``[N, C]`` at the file's own rate, each with its first frame's number.
+
+    What cannot be used is refused. ``limit`` is the number of seconds above which not to begin.
     """
     rate = decoder.sample_rate
     if not 0 <= (start or 0) < (math.inf if end is None else end) or not math.isfinite(end or 0):
@@ -291,19 +319,23 @@ def _mono(
         raise _too_long(name, seconds)
 
     done = first
-    mix = _Downmix(name, rate)
     for chunk in _regroup(
         _until(decoder.read(first), None if stop is None else stop - first),
         max(_CHUNK // decoder.channels, 1),
     ):
-        if not np.isfinite(chunk).all():
+        largest = float(np.abs(chunk).max())
+        if not math.isfinite(largest):
             at = np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0]
             value = chunk[at][~np.isfinite(chunk[at])][0]
             raise BadAudio(
                 f"{name}: holds {value} instead of a number at {(done + at) / rate:.3f} s; "
                 "export it again"
             )
-        yield mix(chunk, at=done)
+        if largest > LARGEST_FLOAT:
+            raise BadAudio(
+                f"{name}: its samples reach {largest:g}, and full scale is 1; export it again"
+            )
+        yield done, chunk
         done += len(chunk)
 
     if done == first and start:

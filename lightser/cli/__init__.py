@@ -4,6 +4,8 @@ Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong 
 130 interrupted.
 """
 
+import errno
+import os
 import sys
 
 import typer
@@ -26,7 +28,19 @@ def main() -> None:
     """Run the command line; our own errors, and interrupts, become one line on stderr."""
     import_siblings(__name__, __path__)
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout:  # None: it is closed
+                sys.stdout.flush()  # while a full disk can still be told
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # or Python tries again, and complains
+        if error.errno == errno.ENOSPC:
+            print("lightser: no space left to write to; make room, then try again", file=sys.stderr)
+            sys.exit(2)
+        sys.exit(1)  # who read it has enough
     except LightserError as error:
         print(f"lightser: {error}", file=sys.stderr)
         sys.exit(2)

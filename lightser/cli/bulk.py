@@ -55,7 +55,8 @@ class Archive:
         """Whether anything was said that only an archive has."""
         ending = self.out.suffix.lower() if self.out else ""
         return (
-            any((self.manifest, self.base, self.engine, self.address, self.workers, self.batch))
+            any((self.manifest, self.base, self.engine, self.address, self.batch))
+            or self.workers is not None
             or (self.format or ending.removeprefix(".")) == "parquet"
             or any("://" in file for file in self.files)
         )

@@ -7,6 +7,7 @@ import math
 import queue
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -44,7 +45,8 @@ class Playback:
     def __init__(self, path: str, sample_rate: int, *, fast: bool):
         from lightser.audio.files import audio_info
 
-        audio_info(path)  # refuses what cannot be played, before anything is drawn
+        if not Path(path).is_fifo():  # which can be read but once
+            audio_info(path)  # refuses what cannot be played, before anything is drawn
         self.name, self.sample_rate, self.paused = path, sample_rate, False
         self._fast = fast
 

@@ -10,7 +10,7 @@ class Keys:
     """Reads keys as they are pressed, where standard input is a terminal; else there are none."""
 
     def __init__(self) -> None:
-        self.is_live = sys.stdin.isatty()
+        self.is_live = sys.stdin is not None and sys.stdin.isatty()  # None: it is closed
         self._before: list[Any] = []
 
     def __enter__(self) -> "Keys":

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lightser.inference import Segment
     from lightser.inference.formats import Row
     from lightser.inference.listening import Listening
-    from lightser.inference.segments import Wave
 
 STDIN = "-"
 
@@ -170,6 +170,8 @@ def predict(
         hidden = out is None and sys.stdout.isatty() and not is_drawn
         with progress(len(names), hidden=hidden) as tell:
             rows = heard(listen, sources, problems, tell)
+            if out is not None:
+                rows = or_report(rows, problems, len(names))
             if is_drawn:
                 held = list(rows)  # printed when the bar is gone
             elif names and out is not None and format in FOLDER_FORMATS:
@@ -222,8 +224,20 @@ def heard(
             problems.append(error)
 
 
+def or_report(
+    rows: "Iterator[Row]", problems: Sequence[LightserError], n_files: int
+) -> "Iterator[Row]":
+    """Yield rows; if there are none, say why and exit, so that no file is replaced by nothing."""
+    first = next(rows, None)
+    if first is None:
+        report(problems, n_files)
+        return
+    yield first
+    yield from rows
+
+
 def read_stdin() -> BinaryIO:
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():  # None: it is closed
         raise BadAudio(
             "- is audio from a pipe, and there is none: cat clip.wav | lightser predict -"
         )
@@ -265,11 +279,20 @@ def check_format(format: str, out: Path | None, names: Sequence[str]) -> None:
         raise UnknownName("format", format, [*FORMATS, *FOLDER_FORMATS])
     if format in FOLDER_FORMATS and out is None:
         raise LightserError(f"--format {format} writes a folder; name it with --out.")
+    if out is not None:
+        check_no_input(out, names)
     if format in ONE_RECORDING and len(names) > 1:
         raise LightserError(
             f"--format {format} describes one recording, and {len(names)} are given; "
             "call it for each."
         )
+
+
+def check_no_input(path: Path, names: Sequence[str]) -> None:
+    """Refuse to replace what is listened to."""
+    target = os.path.realpath(path)
+    if any(os.path.realpath(name) == target for name in names):
+        raise LightserError(f"{path}: is listened to; give the name of another file to write.")
 
 
 @contextmanager
@@ -331,35 +354,34 @@ def check_plot(path: Path, names: Sequence[str]) -> None:
         raise LightserError(f"--plot draws one clip, and {len(names)} are given.")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise LightserError(f"--plot {path}: the name must end in .png, .svg or .pdf.")
+    if not path.parent.is_dir():
+        raise LightserError(f"--plot {path}: there is no folder {path.parent}; make it.")
+    check_no_input(path, names)
 
 
 def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO) -> None:
     """Write the picture of one recording, listened to as its rows were."""
-    from lightser.audio.channels import stream_channels
+    from lightser.audio.files import audio_info, stream_audio
     from lightser.inference.listening import Listening, Manner
-    from lightser.inference.sources import mono_blocks
     from lightser.report.clip import Track, draw_clip, envelope
 
     recognizer, rate = listen.recognizer, listen.recognizer.card.sample_rate
-    clip = recognizer.predict(source)
+    duration_s, verdict = audio_info(source).duration_s, None
     if not listen.manner.wants_segments:
-        window, hop = finer(clip.duration_s, recognizer.card.window_s)
+        clip = recognizer.predict(source)
+        duration_s, verdict = clip.duration_s, (clip.label, clip.confidence)
+        window, hop = finer(duration_s, recognizer.card.window_s)
         listen = Listening(recognizer, Manner(window_s=window, hop_s=hop))
     heard: dict[int | None, list[Segment]] = {}
     for channel, segment in listen.segments(source):
         heard.setdefault(channel, []).append(segment)
 
-    def blocks(channel: int | None) -> "Iterator[Wave]":
-        if channel is None:
-            return mono_blocks(source, None, rate)
-        return (block[:, channel - 1] for block in stream_channels(source, rate))
-
-    total = round(clip.duration_s * rate)
+    total = round(duration_s * rate)
     tracks = [
         Track(
-            envelope(blocks(channel), total),
+            envelope(stream_audio(source, rate, channel=channel), total),
             segments,
-            (clip.label, clip.confidence) if channel is None else likeliest(segments),
+            verdict or likeliest(segments),
             f"channel {channel}",
         )
         for channel, segments in sorted(heard.items(), key=lambda item: item[0] or 0)
@@ -372,11 +394,12 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
     figure = draw_clip(
         tracks,
         recognizer.labels,
-        duration_s=clip.duration_s,
+        duration_s=duration_s,
         title="standard input" if name == STDIN else os.path.basename(name),
         note=f"{recognizer.card.name}, {how}",
     )
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
         figure.savefig(temporary, format=path.suffix.lower().removeprefix("."))
 
 

@@ -3,6 +3,7 @@
 import os
 import wave
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from lightser.inference.formats import FORMATS, Row
 from lightser.inference.segments import Segment
 
 AUDIO, SEGMENTS = "audio.wav", "segments.jsonl"
+_MOST_BYTES = 2**32 - 2**16  # of samples in a WAV, whose sizes have 32 bits: 37 h at 16 kHz
 
 
 class Recording:
@@ -23,20 +25,28 @@ class Recording:
     until then, too.
 
     Raises:
-        LightserError: the folder holds a recording already, or cannot be written.
+        LightserError: the folder holds a recording already, or cannot be written; or, while it
+            hears, the recording is as long as a WAV can be.
     """
 
     def __init__(self, folder: Path, sample_rate: int, labels: Sequence[str]):
         self._folder, self._labels = folder, labels
-        for name in (AUDIO, SEGMENTS):
+        for name in (AUDIO, SEGMENTS, f".{AUDIO}", f".{SEGMENTS}"):
             if (folder / name).exists():
-                raise LightserError(f"{folder / name} exists; give another folder to --record.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._audio = wave.open(str(folder / f".{AUDIO}"), "wb")  # noqa: SIM115  # closed below
-            self._segments = open(folder / f".{SEGMENTS}", "w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise LightserError(f"{folder}: cannot be written ({error.strerror}).") from None
+                what = "is of a recording that was cut off" if name[0] == "." else "exists"
+                raise LightserError(f"{folder / name} {what}; give another folder to --record.")
+        self._written = 0  # bytes
+        with ExitStack() as so_far:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = so_far.enter_context(open(folder / f".{AUDIO}", "xb"))
+                self._segments = so_far.enter_context(
+                    open(folder / f".{SEGMENTS}", "x", encoding="utf-8")
+                )
+            except OSError as error:
+                raise LightserError(f"{folder}: cannot be written ({error.strerror}).") from None
+            self._open = so_far.pop_all()
+        self._audio = wave.open(file, "wb")  # noqa: SIM115  # closed below
         self._audio.setnchannels(1)
         self._audio.setsampwidth(2)
         self._audio.setframerate(sample_rate)
@@ -44,7 +54,13 @@ class Recording:
     def hear(self, samples: NDArray[np.float32]) -> None:
         """Keep ``[n]`` samples."""
         pcm = np.clip(np.rint(samples * 2.0**15), -(2**15), 2**15 - 1).astype("<i2")
+        if self._written + pcm.nbytes > _MOST_BYTES:
+            raise LightserError(
+                f"{self._folder}: the recording is as long as a WAV can be; it ends here. "
+                "Give another folder to go on."
+            )
         self._audio.writeframes(pcm.tobytes())
+        self._written += pcm.nbytes
 
     def say(self, segment: Segment) -> None:
         """Keep a segment."""
@@ -59,7 +75,7 @@ class Recording:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._audio.close()
-        self._segments.close()
+        with self._open:
+            self._audio.close()
         for name in (AUDIO, SEGMENTS):
             os.replace(self._folder / f".{name}", self._folder / name)

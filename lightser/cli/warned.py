@@ -16,9 +16,9 @@ def spoken_warnings() -> Iterator[None]:
         try:
             yield
         finally:
-            for warning in caught:
-                if issubclass(warning.category, LightserWarning):
-                    print(f"lightser: {warning.message}", file=sys.stderr)
+            ours = (w.message for w in caught if issubclass(w.category, LightserWarning))
+            for message in dict.fromkeys(map(str, ours)):  # a file may be read more than once
+                print(f"lightser: {message}", file=sys.stderr)
     for other in caught:  # of a library, on its way to whoever listens to those
         if not issubclass(other.category, LightserWarning):
             warnings.showwarning(other.message, other.category, other.filename, other.lineno)

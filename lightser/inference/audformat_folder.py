@@ -8,6 +8,8 @@ tables are CSV. Specification: https://audeering.github.io/audformat/data-introd
 import csv
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,29 +23,58 @@ if TYPE_CHECKING:
     from lightser.inference.formats import Row
 
 HEADER = "db.yaml"
+_OURS = {"name": "predictions", "source": "lightser"}  # of a header that we have written
 
 
 def write_audformat(rows: "Iterable[Row]", labels: Sequence[str], folder: Path) -> None:
     """Write ``db.yaml`` and ``db.emotion.csv``, or ``db.channel-1.csv`` and so on.
 
     Each table has the columns ``emotion``, ``confidence`` and one for each label, by segment. Rows
-    are written as they come; the header, without which nobody takes the folder for a database,
-    comes last.
+    are written as they come, to a folder beside this one; the header, without which nobody takes a
+    folder for a database, is moved last.
 
     Raises:
         LightserError: there is something else in this place, or nothing can be written there.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / HEADER).is_file():
-            raise LightserError(f"{folder}: exists and is no audformat database; give another.")
-        (folder / HEADER).unlink()  # from here on until all is written, it is none
-        for table in folder.glob("db.*.csv"):
-            table.unlink()
+    if folder.exists() and not _may_replace(folder):
+        raise LightserError(
+            f"{folder}: exists and is no audformat database of predictions; give another."
+        )
+    beside = Path(os.path.realpath(folder))
+    unfinished = beside.with_name(f".{beside.name}.{secrets.token_hex(4)}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
+        try:
+            tables = _write_tables(rows, labels, unfinished)
+            beside.mkdir(exist_ok=True)
+            (beside / HEADER).unlink(missing_ok=True)
+            for earlier in beside.glob("db.*.csv"):
+                earlier.unlink()
+            for name in tables:
+                os.replace(unfinished / f"db.{name}.csv", beside / f"db.{name}.csv")
+            write_whole(beside / HEADER, _header(labels, sorted(tables)))
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
-        raise LightserError(f"{folder}: cannot be made ({error.strerror}).") from None
+        raise LightserError(f"{folder}: cannot be written ({error.strerror}).") from None
 
+
+def _may_replace(folder: Path) -> bool:
+    """Tell an empty folder, or a database that we have written, from what is not ours."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        header = json.loads((folder / HEADER).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(header, dict) and _OURS.items() <= header.items()
+
+
+def _write_tables(rows: "Iterable[Row]", labels: Sequence[str], folder: Path) -> list[str]:
+    """Write a table for each channel, and return their names."""
     tables: dict[str, Any] = {}
     with ExitStack() as until_the_end:
         for row in rows:
@@ -62,7 +93,7 @@ def write_audformat(rows: "Iterable[Row]", labels: Sequence[str], folder: Path) 
                     *("" if p is None else round(p, 6) for p in probabilities),
                 ]
             )
-    write_whole(folder / HEADER, _header(labels, sorted(tables)))
+    return list(tables)
 
 
 def _timedelta(seconds: float) -> str:
@@ -79,10 +110,8 @@ def _timedelta(seconds: float) -> str:
 def _header(labels: Sequence[str], tables: Sequence[str]) -> str:
     columns = {"emotion": "emotion", "confidence": "probability"}
     columns |= dict.fromkeys(labels, "probability")
-    header = {
-        "name": "predictions",
+    header = _OURS | {
         "description": "Emotions of speech, recognised by lightser. A prediction is no annotation.",
-        "source": "lightser",
         "usage": "unrestricted",
         "languages": [],
         "schemes": {

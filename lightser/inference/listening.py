@@ -3,15 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lightser.audio.channels import stream_channels
-from lightser.audio.files import Source, read_audio
-from lightser.errors import BadAudio
+from lightser.audio.files import Source, read_audio, stream_audio
 from lightser.inference.recognizer import Prediction, Recognizer
-from lightser.inference.segments import Segment, Wave
+from lightser.inference.segments import Segment
 from lightser.inference.smoothing import Smoothing
-from lightser.inference.sources import Audio, mono_blocks, name_of
+from lightser.inference.sources import Audio, mono_blocks
 from lightser.inference.stream import Stream
 from lightser.inference.vad import SpeechGate
 
@@ -103,7 +100,8 @@ class Listening:
     ) -> Iterator[tuple[int | None, Segment]]:
         """Yield what is heard in a stretch of a file: its segments, or all of it as one.
 
-        Times are those of the file. A stretch, unlike a file, is held in memory.
+        Times are those of the file. A stretch is held in memory, and so is a channel that is not
+        cut into segments; nothing else grows with the file.
 
         Args:
             source: a path or a binary file object.
@@ -114,8 +112,8 @@ class Listening:
         Raises:
             BadAudio: as :meth:`segments`; or it has no such channel or stretch.
         """
-        if channel is None and start is None and end is None and self.manner.wants_segments:
-            yield from self.segments(source)
+        if start is None and end is None and self.manner.wants_segments:
+            yield from self._segments_of(source, channel)
             return
         heard, hertz = self.cut_out(source, start=start, end=end, channel=channel)
         offset = start or 0.0
@@ -140,36 +138,26 @@ class Listening:
             BadAudio: as :meth:`stretch`.
         """
         rate = self.recognizer.card.sample_rate
-        if channel is not None:
-            return _channel(source, rate, channel, start, end), rate
-        if start is not None or end is not None:
-            return read_audio(source, rate, start=start, end=end), rate
-        return source, None
+        if (start, end, channel) == (None, None, None):
+            return source, None
+        return read_audio(source, rate, start=start, end=end, channel=channel), rate
+
+    def _segments_of(
+        self, source: Source, channel: int | None
+    ) -> Iterator[tuple[int | None, Segment]]:
+        if channel is None:
+            yield from self.segments(source)
+            return
+        stream = self.new_stream()
+        for wave in stream_audio(source, self.recognizer.card.sample_rate, channel=channel):
+            yield from ((channel, segment) for segment in stream.push(wave))
+        yield from ((channel, segment) for segment in stream.flush())
 
 
 def as_segment(clip: Prediction, start: float) -> Segment:
     """Return what was heard in a whole clip that began at ``start`` seconds."""
     end = start + clip.duration_s
     return Segment(start, end, clip.label, clip.confidence, clip.probabilities)
-
-
-def _channel(
-    source: Source, rate: int, channel: int, start: float | None, end: float | None
-) -> Wave:
-    """Return samples ``[T]`` of a stretch of one channel, counted from 1, at ``rate`` hertz."""
-    first, stop = round((start or 0.0) * rate), None if end is None else round(end * rate)
-    parts, done = [], 0
-    for block in stream_channels(source, rate):
-        if channel > block.shape[1]:
-            raise BadAudio(
-                f"{name_of(source)}: no channel {channel}; it has {block.shape[1]}, counted from 1"
-            )
-        parts.append(block[max(first - done, 0) : None if stop is None else max(stop - done, 0)])
-        parts[-1] = parts[-1][:, channel - 1].copy()  # lets go of the other channels
-        done += len(block)
-    if done <= first or (stop is not None and done < stop - 0.05 * rate):  # as read_audio
-        raise BadAudio(f"{name_of(source)}: the stretch is past its end ({done / rate:.2f} s)")
-    return np.concatenate(parts)
 
 
 def _by_end(channels: Iterable[list[Segment]]) -> list[tuple[int, Segment]]:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightser.audio.files import MIN_SECONDS, Source, resample, stream_audio
+from lightser.audio.files import LARGEST_FLOAT, MIN_SECONDS, Source, resample, stream_audio
 from lightser.errors import BadAudio
 from lightser.inference.segments import Wave
 
@@ -25,8 +25,6 @@ _SCALES = {
     np.dtype(np.int16): (0.0, 2.0**15),
     np.dtype(np.int32): (0.0, 2.0**31),
 }
-# Full scale is 1. A decoder may overshoot it; what is this far off are integers in disguise.
-_LARGEST_FLOAT = 16.0
 _MOST_CHANNELS = 64
 
 
@@ -59,7 +57,7 @@ def to_mono(samples: NDArray[Any]) -> Wave:
         largest = float(np.abs(samples).max(initial=0.0))
         if not np.isfinite(largest):
             raise BadAudio("The samples hold NaN or infinity.")
-        if largest > _LARGEST_FLOAT:
+        if largest > LARGEST_FLOAT:
             raise BadAudio(
                 f"Float samples reach {largest:g}, and full scale is 1; "
                 "divide them by the full scale of where they came from (32768 for 16 bits)."

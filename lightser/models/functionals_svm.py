@@ -115,9 +115,8 @@ def functionals_of(
             row = np.load(path)
         except (OSError, ValueError, EOFError):  # not there, or cut off
             extract = extract or extractor(name)
-            span = {"start": start, "end": end}
-            known = {key: float(value) for key, value in span.items() if not np.isnan(value)}
-            row = extract(read_audio(file, SAMPLE_RATE, **known))
+            span = [None if np.isnan(at) else float(at) for at in (start, end)]
+            row = extract(read_audio(file, SAMPLE_RATE, start=span[0], end=span[1]))
             with replacing(path) as unfinished:
                 np.save(unfinished, row)
         rows.append(row)

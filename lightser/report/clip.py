@@ -159,7 +159,8 @@ def draw_clip(
 
         def write(x: float, y: float, words: str, **style: object) -> None:
             """Write words at inches from the left and from above."""
-            figure.text(x / _WIDTH, 1 - y / height, words, **style)  # type: ignore[arg-type]
+            place = (x / _WIDTH, 1 - y / height)
+            figure.text(*place, words, parse_math=False, **style)  # type: ignore[arg-type]
 
         def write_verdict(track: Track, y: float, size: float) -> None:
             label, confidence = track.verdict

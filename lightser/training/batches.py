@@ -116,8 +116,8 @@ def features_of(
             with np.load(path) as stored:
                 arrays = [stored[name] for name in stored.files]
         except (OSError, ValueError):  # not there, or a run was killed before names were atomic
-            span = {} if np.isnan(start) else {"start": float(start), "end": float(end)}
-            samples = read_audio(file, rate, **span)
+            span = (None, None) if np.isnan(start) else (float(start), float(end))
+            samples = read_audio(file, rate, start=span[0], end=span[1])
             windows = [
                 window
                 for factor in speeds

@@ -39,8 +39,9 @@ def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job
                     future.result()  # a job that failed raises here
                     yield job
         except BaseException:
+            ours = list((pool._processes or {}).values())  # and none that our caller has begun
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in ours:
                 process.terminate()
             raise
 

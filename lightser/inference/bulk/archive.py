@@ -20,8 +20,15 @@ from lightser.inference.bulk.items import (
     write_list,
 )
 from lightser.inference.bulk.parts import Parts
-from lightser.inference.bulk.remote import is_url
-from lightser.inference.bulk.tables import TABLES, Cells, Columns, TableWriter, require_arrow
+from lightser.inference.bulk.remote import absolute, is_url
+from lightser.inference.bulk.tables import (
+    TABLES,
+    Cells,
+    Columns,
+    TableWriter,
+    renamed,
+    require_arrow,
+)
 from lightser.inference.bulk.task import Task, digest_of
 from lightser.inference.bundled import WEIGHTS
 from lightser.inference.listening import CLIPS, Listening, Manner
@@ -102,7 +109,7 @@ def predict_archive(
             on each line.
         sources: instead of it, files, folders, patterns and URLs.
         column: of the manifest, that names the files.
-        base: folder or URL in which relative names are; by default the manifest's own.
+        base: folder or URL in which the manifest's relative names are; by default its own.
         format: if the name of ``out`` does not say it.
         model: a bundled name or a model folder.
         manner: what is wanted of each recording; by default it is a clip, and taken whole.
@@ -121,7 +128,7 @@ def predict_archive(
     """
     out = Path(out)
     format = format or out.suffix.lower().removeprefix(".")
-    write, take = _check(out, format, engine, manifest, sources, workers)
+    write, take = _check(out, format, engine, manifest, sources, base, workers)
     recognizer = Recognizer.load(model, threads=threads)
     Listening(recognizer, manner)  # refuses what does not fit
     recognizer.check_batch(batch)
@@ -130,6 +137,7 @@ def predict_archive(
             f"A batch of {batch} is for clips taken whole; leave it out where segments are wanted."
         )
     base = base or (_folder_of(manifest) if manifest else os.getcwd())
+    base = base if is_url(base) else os.path.abspath(base)
     task = Task(
         model=_name_anywhere(recognizer),
         digest=digest_of(recognizer),
@@ -162,7 +170,7 @@ def predict_archive(
             has_channels=facts.has_channels or manner.per_channel,
             about=f"{lightser.__version__}, model {recognizer.card.name}",
         )
-        summary = _assemble(parts, facts, -(-facts.files // size), columns, write, out)
+        summary = _assemble(parts, facts, -(-facts.files // size), columns, write, out, base)
         parts.remove()
     return summary
 
@@ -173,6 +181,7 @@ def _check(
     engine: str,
     manifest: str | None,
     sources: Sequence[str],
+    base: str | None,
     workers: int | None,
 ) -> tuple[TableWriter, Engine]:
     """Return what writes and what works, or refuse what cannot be, before anything is heard."""
@@ -187,11 +196,21 @@ def _check(
         raise LightserError(f"{out}: give the name of a file to write, in a folder that is there.")
     if bool(manifest) == bool(sources):
         raise LightserError("Give a manifest, or files, folders, patterns and URLs; not both.")
+    if sources and base:
+        raise LightserError(f"The base {base} is for the names in a manifest; leave it out.")
+    written = [os.path.realpath(path) for path in (out, _side(out))]
+    if any(os.path.realpath(name) in written for name in (manifest, *sources) if name):
+        raise LightserError(f"{out}: what is read would be written over; give another name.")
     if "-" in sources:
         raise LightserError("- is one recording from a pipe, and this is for many; leave it out.")
     if workers is not None and workers < 1:
         raise LightserError(f"workers must be 1 or more, got {workers}.")
     return TABLES[format], ENGINES[engine]
+
+
+def _side(out: Path) -> Path:
+    """Return where the table of what could not be recognised goes."""
+    return out.with_name(f"{out.stem}.errors.csv")
 
 
 def _folder_of(manifest: str) -> str:
@@ -235,7 +254,10 @@ def _list_files(
 
 def _plan(task: Task, recognizer: Recognizer, facts: ListFacts) -> dict[str, Any]:
     """Return what must be the same when a run goes on, by the names that people know it by."""
-    manner = {key.replace("_", " "): repr(value) for key, value in vars(task.manner).items()}
+    manner = {
+        key.removesuffix("_s").replace("_", " "): repr(value)
+        for key, value in vars(task.manner).items()
+    }
     return {
         "list of files": f"{facts.files} files, {facts.sha256[:12]}",
         "folder of files": task.base,
@@ -272,11 +294,21 @@ def _begin_or_go_on(parts: Parts, plan: dict[str, Any], files: int) -> int:
 
 
 def _assemble(
-    parts: Parts, facts: ListFacts, n_parts: int, columns: Columns, write: TableWriter, out: Path
+    parts: Parts,
+    facts: ListFacts,
+    n_parts: int,
+    columns: Columns,
+    write: TableWriter,
+    out: Path,
+    base: str,
 ) -> Summary:
-    """Write the table and the side table from all parts, each whole or not at all."""
+    """Write the table and the side table from all parts, each whole or not at all.
+
+    The side table is a manifest: names in it are relative to its own folder, or absolute.
+    """
     counts = {"rows": 0, "bad": 0, "seconds": 0.0}
-    side = out.with_name(f"{out.stem}.errors.csv")
+    side = _side(out)
+    is_base = os.path.realpath(side.parent) == os.path.realpath(base)
     # It may be made of a manifest that was one of these.
     kept = [i for i, name in enumerate(facts.columns) if name != "reason"]
 
@@ -295,7 +327,8 @@ def _assemble(
                 carried = [spoken(cell) for cell in item.carried]
                 if len(heard) == 1:
                     stretch = (item.start, item.end, item.channel)
-                    known = (spoken(item.file), *stretch, *(carried[i] for i in kept))
+                    file = item.file if is_base else absolute(item.file, base)
+                    known = (spoken(file), *stretch, *(carried[i] for i in kept))
                     errors.writerow([*known, spoken(heard[0])])
                     continue
                 channel, start, end, label, confidence, probabilities = heard
@@ -308,7 +341,8 @@ def _assemble(
                     *carried,
                 )
 
-    header = ["file", "start", "end", "channel", *(facts.columns[i] for i in kept), "reason"]
+    ours = ("file", "start", "end", "channel")
+    header = [*ours, *renamed((facts.columns[i] for i in kept), {*ours, "reason"}), "reason"]
     with (
         replacing(out) as table,
         replacing(side) as unfinished,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lightser.errors import BadManifest, LightserError
-from lightser.inference.bulk.remote import filesystem_of, is_url, list_audio
+from lightser.inference.bulk.remote import filesystem_of, is_url, list_audio, require_protocol
 from lightser.inference.finding import each_audio
 
 # The columns that mean something to us; all others are carried to the output.
@@ -91,7 +91,7 @@ def read_manifest(path: str, column: str) -> tuple[tuple[str, ...], Iterator[Ite
         return (), (Item(line.rstrip("\r\n")) for line in lines if line.strip())
     header_line = next(lines, "")
     separator = next((s for s in "\t;" if s in header_line and "," not in header_line), ",")
-    header = next(csv.reader([header_line], delimiter=separator), [])
+    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator), [])]
     if column not in header:
         raise BadManifest(
             f"{path}: no column '{column}'; name the column of files with --column "
@@ -99,6 +99,12 @@ def read_manifest(path: str, column: str) -> tuple[tuple[str, ...], Iterator[Ite
         )
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise BadManifest(f"{path}: two columns are called '{twice[0]}'; rename one.")
+    for name in header:
+        if name not in _OURS and name.lower() in _OURS[1:] and name != column:
+            raise BadManifest(
+                f"{path}: column '{name}' is not '{name.lower()}'; write it like that, or give it "
+                "another name."
+            )
     ours = {"file": header.index(column)} | {k: header.index(k) for k in _OURS[1:] if k in header}
     carried = [i for i in range(len(header)) if i not in ours.values()]
 
@@ -164,6 +170,10 @@ def _lines(path: str) -> Iterator[str]:
         raise BadManifest(f"{path}: no such file; check the path.") from None
     except OSError as error:
         raise BadManifest(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except Exception as error:  # each store has its own kinds, with no common base
+        if not is_url(path) or isinstance(error, LightserError):
+            raise
+        raise BadManifest(f"{path}: cannot be read ({error}).") from None
 
 
 def find_files(sources: Iterable[str]) -> Iterator[Item]:
@@ -201,7 +211,7 @@ def write_list(columns: tuple[str, ...], items: Iterable[Item], path: Path) -> L
         table.writerow([*_OURS, *columns])
         for item in items:
             if is_url(item.file) and (protocol := item.file.split("://")[0]) not in protocols:
-                filesystem_of(item.file)  # better now than a million times
+                require_protocol(item.file)  # better now than a million times
                 protocols.add(protocol)
             table.writerow([item.file, item.start, item.end, item.channel, *item.carried])
             files += 1

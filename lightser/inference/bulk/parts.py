@@ -48,17 +48,23 @@ class Parts:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise LightserError(f"{self.folder}: cannot be made ({error.strerror}).") from None
-        try:
-            with held(self.folder / _LOCK, wait=False):
-                try:
-                    yield
-                finally:
-                    if not self.finished():  # there is nothing to go on with
-                        self._remove_what_has_not_begun()
-        except BlockingIOError:
-            raise LightserError(
-                f"{self.folder}: another run is writing there; wait for it, or give another --out."
-            ) from None
+        with contextlib.ExitStack() as until_the_end:
+            try:
+                until_the_end.enter_context(held(self.folder / _LOCK, wait=False))
+            except BlockingIOError:
+                raise LightserError(
+                    f"{self.folder}: another run is writing there; wait for it, or give another "
+                    "--out."
+                ) from None
+            except OSError as error:
+                raise LightserError(
+                    f"{self.folder}: cannot be written ({error.strerror})."
+                ) from None
+            try:
+                yield
+            finally:
+                if not self.finished():  # there is nothing to go on with
+                    self._remove_what_has_not_begun()
 
     def _remove_what_has_not_begun(self) -> None:
         for name in (_PLAN, _LOCK, _LIST, _NEW_LIST):

@@ -26,8 +26,9 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
+        ours = list((pool._processes or {}).values())  # and none that our caller has begun
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in ours:
             process.terminate()
         raise
     pool.shutdown()

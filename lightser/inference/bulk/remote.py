@@ -25,20 +25,38 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def filesystem_of(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL, and the path in it.
+def require_protocol(url: str) -> None:
+    """Refuse a URL that cannot be opened here, wherever it leads.
 
     Raises:
         MissingExtra: fsspec is not installed.
         LightserError: the protocol is not known, or needs a package of its own.
     """
     try:
+        _fsspec(url).get_filesystem_class(url.split("://")[0].split("::")[0])
+    except (ImportError, ValueError) as error:  # fsspec says which package is missing
+        raise LightserError(f"{url}: {_reason(error)}") from None
+
+
+def _fsspec(url: str) -> Any:
+    try:
         import fsspec
     except ImportError:
         raise MissingExtra(f"{url}: reading from a URL", "bulk") from None
+    return fsspec
+
+
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it.
+
+    Raises:
+        MissingExtra: fsspec is not installed.
+        LightserError: the protocol is not known, needs a package of its own, or leads nowhere.
+    """
+    fsspec = _fsspec(url)
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # fsspec says which package is missing
+    except Exception as error:  # a package is missing, a server does not answer, …
         raise LightserError(f"{url}: {_reason(error)}") from None
     return system, path
 
@@ -55,18 +73,35 @@ def list_audio(url: str) -> list[str]:
     """
     system, path = filesystem_of(url)
     try:
+        if system.isfile(path):  # whatever its name looks like
+            return [url]
         if glob.has_magic(path):
             facts = system.glob(path, detail=True)
             found = sorted(name for name, fact in facts.items() if fact["type"] == "file")
         elif system.isdir(path):
             found = [name for name in sorted(system.find(path)) if _is_wanted(name, path)]
         else:
-            found = [path] if system.exists(path) else []
+            found = []
     except Exception as error:  # each store has its own kinds, with no common base
         raise BadAudio(f"{url}: cannot be listed ({_reason(error)}).") from None
     if not found:
         raise BadAudio(f"{url}: no audio files there; check the address.")
-    return [system.unstrip_protocol(name) for name in found]
+    return [_url_like(url, path, name) or system.unstrip_protocol(name) for name in found]
+
+
+def _url_like(url: str, path: str, name: str) -> str | None:
+    """Return the URL of a file on the file system, and the server, that another URL is of.
+
+    >>> _url_like("sftp://host/a/*.wav", "/a/*.wav", "/a/b.wav")
+    'sftp://host/a/b.wav'
+    >>> _url_like("zip://a/*.wav::s3://bucket/c.zip", "a/*.wav", "a/b.wav")
+    'zip://a/b.wav::s3://bucket/c.zip'
+    """
+    own, *inside = url.split("::")
+    own = own.rstrip("/")
+    if not path or not own.endswith(path.rstrip("/")):
+        return None
+    return "::".join([own.removesuffix(path.rstrip("/")) + name, *inside])
 
 
 def _is_wanted(name: str, folder: str) -> bool:
@@ -81,11 +116,14 @@ def fetch(url: str) -> BinaryIO:
         BadAudio: it cannot be fetched.
         LightserError: as :func:`filesystem_of`.
     """
-    system, path = filesystem_of(url)
     copy = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     try:
+        system, path = filesystem_of(url)
         with system.open(path, "rb") as file:
             shutil.copyfileobj(file, copy, 2**20)
+    except LightserError:
+        copy.close()
+        raise
     except Exception as error:  # each store has its own kinds, with no common base
         copy.close()
         reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)

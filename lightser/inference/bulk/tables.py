@@ -46,8 +46,21 @@ class Columns:
         >>> Columns(("anger",), ("id", "label")).all[-2:]
         ('id', 'manifest_label')
         """
-        taken = {*self.ours, "probabilities"}
-        return (*self.ours, *(f"manifest_{c}" if c in taken else c for c in self.carried))
+        return (*self.ours, *renamed(self.carried, {*self.ours, "probabilities"}))
+
+
+def renamed(carried: Iterable[str], taken: set[str]) -> tuple[str, ...]:
+    """Return names of carried columns, those that are taken behind ``manifest_``.
+
+    >>> renamed(["id", "label", "manifest_label"], {"label"})
+    ('id', 'manifest_label', 'manifest_manifest_label')
+    """
+    names: list[str] = []
+    for name in carried:
+        while name in taken or name in names:
+            name = f"manifest_{name}"
+        names.append(name)
+    return tuple(names)
 
 
 # The cells of a row, in the order of Columns.all; probabilities of silence are None.
