@@ -5,7 +5,9 @@ Recognise (no PyTorch needed)::
     from lightser import Recognizer
 
     recognizer = Recognizer.load()
-    recognizer.predict("clip.wav")
+    recognizer.predict("clip.wav")                  # a Prediction: label, probabilities
+    recognizer.segments("talk.wav", window_s=3)     # Segments, one after another
+    Stream(recognizer, hop_s=0.5)                   # the same, of audio that comes in chunks
 
 Training, corpora, export and reports live in the sub-packages of the same names; importing
 ``lightser`` loads none of them.
@@ -24,6 +26,10 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Prediction", "Recognizer", "Segment", "Stream", "__version__"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:

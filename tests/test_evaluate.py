@@ -88,11 +88,18 @@ def test_a_corpus_that_the_model_was_trained_on_gives_a_training_score_and_it_sa
 ) -> None:
     done = evaluate(model, f"emodb={emodb}", "--out", str(tmp_path / "out"))
     assert done.exit_code == 0, done.output
-    assert "WARNING: tiny was trained on emodb" in done.stderr
+    assert "WARNING: tiny was trained on utterances of emodb" in done.stderr
     assert "a training score, not a test" in done.stdout
     result = read_result(tmp_path / "out")
     assert not result.is_honest
     assert result.caveats == ["test speakers in training"]
+
+    table = tmp_path / "tables" / "same.csv"
+    table.parent.mkdir()
+    told = CliRunner().invoke(app, ["corpus", "table", "emodb", str(emodb), "--out", str(table)])
+    assert told.exit_code == 0, told.output
+    done = evaluate(model, f"table={table.parent}")
+    assert "WARNING: tiny was trained on utterances of table" in done.stderr
 
 
 def test_labels_that_the_model_does_not_know_are_left_out_and_counted(

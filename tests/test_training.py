@@ -19,10 +19,10 @@ from tiny_corpus import tiny_recipe as recipe
 
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
-from lightser.training.batches import Clips, cut_windows, draw_batch, plan_updates
+from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, make_plan, missing_jobs, run
 from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
-from lightser.training.jobs import as_examples, prepare, run_job
+from lightser.training.jobs import as_examples, build_system, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
 from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice
 
@@ -292,6 +292,56 @@ def test_results_of_another_recipe_are_not_mixed_in(tmp_path):
         run(make_plan(other, tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
 
 
+def test_a_changed_recipe_does_not_go_on_where_the_old_one_was_stopped(tmp_path):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
+    run_job(plan.jobs[0])
+    (plan.jobs[0].folder / "predictions.csv").unlink()  # as if it had been stopped
+    other = recipe(optim=Optim(epochs=4, batch_size=4))
+    changed = make_plan(other, tiny_corpus(), name="t", out=tmp_path / "r")
+    with pytest.raises(BadRecipe, match="was begun with another version of this recipe"):
+        run(changed, engine="serial")
+    with pytest.raises(BadRecipe, match="was begun with another version of this recipe"):
+        run_job(changed.jobs[0])
+    assert run(plan, engine="serial")["complete"]
+    seeds = make_plan(recipe(seeds=(1,)), tiny_corpus(), name="t", out=tmp_path / "r")
+    with pytest.raises(BadRecipe, match="or of other seeds or folds"):
+        run(seeds, engine="serial")
+
+
+def test_results_stay_as_they_were_found(tmp_path):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
+    jobs = [dataclasses.replace(job, commit="abc") for job in plan.jobs]
+    for job in jobs[:2]:
+        run_job(job)
+    collect(dataclasses.replace(plan, jobs=tuple(jobs)))
+    path = tmp_path / "r" / "scores.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"machine": "another", "versions": {"torch": "1.0"}}))
+    before = json.loads(path.read_text())
+    assert collect(plan)["commit"] == "abc"
+    assert json.loads(path.read_text()) == before
+    last = dataclasses.replace(plan.jobs[2], commit="def")
+    run_job(last)
+    later = collect(plan)
+    assert later["commit"] == "abc, def" and later["machine"] != "another"
+    assert later["commit_by_job"][last.name] == "def"
+
+
+def test_a_part_of_a_file_is_heard_and_no_more(tmp_path):
+    table = tiny_corpus().head(1)
+    choice = recipe(frontend=Choice(name="zhong2020"), window_s=None)
+    frontend = build_system(choice, 2).frontend
+
+    def frames(start, end):
+        part = table.assign(start=start, end=end)
+        ((clip,),) = features_of(part, choice, frontend, training=False, cache=tmp_path)
+        return len(clip)
+
+    whole = frames(np.nan, np.nan)
+    assert frames(np.nan, 0.4) == frames(0.0, 0.4) < whole
+    assert frames(0.3, np.nan) < whole
+
+
 def test_a_row_that_repeats_another_takes_its_results(tmp_path):
     first = make_plan(recipe(), tiny_corpus(), name="one", out=tmp_path / "one")
     repeat = make_plan(recipe(title="again"), tiny_corpus(), name="two", out=tmp_path / "two")
@@ -302,6 +352,7 @@ def test_a_row_that_repeats_another_takes_its_results(tmp_path):
     assert adopt(other, tmp_path) is None
     assert missing_jobs(repeat) == []
     taken = json.loads((tmp_path / "two" / "scores.json").read_text())  # whole before it is run
+    assert {path.name for path in (tmp_path / "two").iterdir()} >= {"folds.json", "recipe.toml"}
     assert taken["recipe"] == "two" and taken["minutes_by_job"] and taken["pooled"]
     scores = run(repeat, engine="serial")
     assert scores["recipe"] == "two" and scores["complete"]

@@ -87,6 +87,7 @@ def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
 
     again = lightser(world, "reproduce", *given)
     assert again.returncode == 0 and "3 jobs, 3 done" in again.stderr
+    assert "is in results/tiny already, and nothing is trained" in again.stderr
 
     trained = lightser(world, "train", *given, "--out", "model")
     assert trained.returncode == 0, trained.stderr
@@ -98,6 +99,19 @@ def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
 
     refused = lightser(world, "train", *given, "--out", "model")
     assert refused.returncode == 2 and "--overwrite" in refused.stderr
+
+    (world / "other.toml").write_text(RECIPE.replace("epochs = 60", "epochs = 1"))
+    words = ("train", "other.toml", *given[1:], "--out", "other")
+    refused = lightser(world, *words, "--results", "results/tiny")
+    assert refused.returncode == 2 and "of another recipe" in refused.stderr
+    assert not list(world.glob("other*/"))
+    unscored = lightser(world, *words)
+    assert unscored.returncode == 0 and "The card will have no score" in unscored.stderr
+    card = Recognizer.load(world / "other").card
+    assert card.scores == () and card.temperature == 1
+    assert "acted" not in card.limits and "9 utterances by 3 speakers" in card.limits
+    said = lightser(world, "models", "other").stdout
+    assert "not calibrated" in said and "held-out" not in said
 
 
 def test_a_row_that_repeats_another_is_run_once(world):
@@ -155,6 +169,8 @@ def test_parts_run_beside_each_other_make_the_whole(world):
         (["reproduce", "tiny.toml", "--corpus", "corpus"], "--corpus takes NAME=DIR"),
         (["reproduce", "tiny.toml", "--corpus", "emodb=gone"], "There is no folder 'gone'"),
         (["reproduce", "tiny.toml", "--corpus", "emobd=corpus"], "did you mean 'emodb'?"),
+        (["train", "tiny.toml", "--out", "m", "--device", "tpu"], "No device 'tpu'; give cpu"),
+        (["reproduce", "tiny.toml", "--device", "cuda:99"], "no device 'cuda:99' here"),
         (["train", "tiny.toml", "--out", "m"], "trains on folder: say where it is"),
     ],
 )

@@ -7,9 +7,11 @@ Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong 
 import errno
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+import lightser
 from lightser.cli.interrupted import Commands, Interrupted
 from lightser.errors import LightserError
 from lightser.registry import import_siblings
@@ -22,6 +24,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lightser {lightser.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say it, and exit."),
+    ] = False,
+) -> None:
+    """Lightweight speech emotion recognition."""
 
 
 def main() -> None:

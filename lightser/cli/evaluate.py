@@ -73,7 +73,8 @@ def evaluate(
         recognizer = Recognizer.load(model, threads=threads)
         table = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
         match = match_labels(table["label"], recognizer.labels, read_map(map))
-        for line in warnings_of(recognizer.card, name, match):
+        heard = has_heard(recognizer.card, {name, *table["corpus"]})
+        for line in warnings_of(recognizer.card, name, heard, match):
             print(f"lightser: {line}", file=sys.stderr)
 
         began = time.monotonic()
@@ -84,7 +85,8 @@ def evaluate(
         raise BadCorpus(f"None of the {len(kept)} utterances could be read: {problems[0]}")
     labels = recognizer.labels
     scores = score_predictions(predictions, labels)
-    facts = describe(recognizer.card, name, match, minutes=(time.monotonic() - began) / 60)
+    minutes = (time.monotonic() - began) / 60
+    facts = describe(recognizer.card, name, heard, match, minutes=minutes)
     if out is not None:
         write_results(out, predictions, facts | scores)
     print_scores(predictions, labels, facts, scores)
@@ -187,13 +189,14 @@ def alike(label: str, known: Sequence[str]) -> str | None:
     return close[0] if close else None
 
 
-def warnings_of(card: "Card", corpus: str, match: Match) -> list[str]:
+def warnings_of(card: "Card", corpus: str, heard: bool, match: Match) -> list[str]:
     """Return what must be said before anybody reads the scores."""
     lines = []
-    if has_heard(card, corpus):
+    if heard:
         lines.append(
-            f"WARNING: {card.name} was trained on {corpus}. This is a training score, not a test; "
-            "its card quotes a score on unheard voices: lightser models " + card.name
+            f"WARNING: {card.name} was trained on utterances of {corpus}. This is a training "
+            "score, not a test; its card quotes a score on unheard voices: lightser models "
+            + card.name
         )
     if match.left_out:
         counted = ", ".join(f"{label} ({n})" for label, n in match.left_out.items())
@@ -205,8 +208,13 @@ def warnings_of(card: "Card", corpus: str, match: Match) -> list[str]:
     return lines
 
 
-def has_heard(card: "Card", corpus: str) -> bool:
-    return corpus in {trained.corpus for trained in card.trained_on}
+def has_heard(card: "Card", corpora: set[str]) -> bool:
+    """Return whether a model was trained on one of the corpora that utterances are of.
+
+    A table or a folder of somebody's own may hold what the model was trained on under another name;
+    that nobody can see from here.
+    """
+    return any(trained.corpus in corpora for trained in card.trained_on)
 
 
 # --- predictions ---
@@ -259,12 +267,14 @@ def hear(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> dict[str, float]
 # --- what is written and printed ---
 
 
-def describe(card: "Card", corpus: str, match: Match, *, minutes: float) -> dict[str, Any]:
+def describe(
+    card: "Card", corpus: str, heard: bool, match: Match, *, minutes: float
+) -> dict[str, Any]:
     """Return what ``scores.json`` says beside the scores, as after training."""
     import lightser
 
     trained = ", ".join(part.corpus for part in card.trained_on)
-    if heard := has_heard(card, corpus):
+    if heard:
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
     else:
         note = f"Trained on {trained}, tested on all of {corpus}; nothing was adapted to it."

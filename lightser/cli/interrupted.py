@@ -8,6 +8,12 @@ from typer.core import TyperGroup
 
 from lightser.cli.flowing import let_flow
 
+_ORDER = (
+    *("predict", "listen", "serve", "models"),
+    *("corpus", "reproduce", "report", "compare", "train", "evaluate"),
+    *("export", "profile"),
+)
+
 
 class Interrupted(Exception):
     """A command was ended by Ctrl-C; the message says how to go on, if one can.
@@ -31,6 +37,11 @@ class Commands(TyperGroup):
     def __init__(self, **options: Any):
         super().__init__(**options)
         let_flow(self)
+
+    def list_commands(self, context: Any) -> list[str]:
+        """Return names of commands as people come to need them, not as files are read."""
+        names = super().list_commands(context)
+        return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
 
     def invoke(self, *arguments: Any, **options: Any) -> Any:
         """Run the command that was asked for."""

@@ -140,7 +140,8 @@ def facts(card: "Card", folder: Path) -> Iterator[tuple[str, str]]:
         yield "trained on", f"{corpus.title} ({corpus.corpus}), {corpus.license}, {corpus.url}"
         yield "", f"{corpus.utterances} utterances of {corpus.speakers} speakers"
     yield "by", f"{card.recipe} at {card.commit[:10]}, seed {card.seed}, {card.created}"
-    yield "temperature", f"{card.temperature:.3g}, fitted on held-out voices, in the graph"
+    fitted = "fitted on held-out voices, in the graph" if card.scores else "not calibrated"
+    yield "temperature", f"{card.temperature:.3g}, {fitted}"
     yield "licence", card.license
     yield "folder", str(folder)
     yield "", ""

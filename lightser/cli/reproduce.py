@@ -89,6 +89,7 @@ def reproduce(
         from lightser.report.rows import QUICK, SHORT
         from lightser.training.crossval import adopt, missing_jobs, run, share_out
         from lightser.training.engines import ENGINES
+        from lightser.training.jobs import check_device
         from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
     except ImportError as error:
         raise MissingExtra("Training", "train") from error
@@ -101,6 +102,8 @@ def reproduce(
         engine = name_cluster(engine, address, default="local")
     if quick and length != 1:
         raise BadRecipe("--quick and --length both cut recipes down: give one of them")
+    if engine != "ray":  # whose devices are elsewhere
+        check_device(device)
     ENGINES[engine]  # an unknown name is answered before anything is read
     folders = corpus_folders(corpus)
     recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
@@ -233,12 +236,15 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
 
     cost = cost_of(plans, told=lambda name: typer.echo(f"timing an update of {name}", err=True))
     n_jobs = n_missing = 0
+    chosen = {"valid_ua": "validation", "test_wa": "TEST"}
     for item in plans:
         missing = len(missing_jobs(item))
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         typer.echo(
             f"{item.name}: {len(item.part)} jobs, {len(item.part) - missing} done, "
-            f"{item.recipe.protocol.name}, epoch chosen on {item.select}{takes}",
+            f"{item.recipe.protocol.name}, "
+            + (f"epoch chosen on {on}" if (on := chosen.get(item.select)) else "last epoch")
+            + takes,
             err=True,
         )
         n_jobs, n_missing = n_jobs + len(item.part), n_missing + missing
@@ -251,6 +257,12 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
             f"{duration(cost.total)} of one process{shared} (from {cost.kinds} "
             f"kind{'s' * (cost.kinds != 1)} of update, up to {cost.updates} of each timed on this "
             "machine as it is now busy)",
+            err=True,
+        )
+    elif plans:
+        folders = ", ".join(dict.fromkeys(str(item.out) for item in plans))
+        typer.echo(
+            f"All of it is in {folders} already, and nothing is trained; another --out begins anew",
             err=True,
         )
 

@@ -11,7 +11,7 @@ from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.interrupted import resumable
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadCorpus, BadModel, MissingExtra
+from lightser.errors import BadCorpus, BadModel, BadResults, MissingExtra
 
 
 @app.command(
@@ -32,7 +32,7 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model folder that is there.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of weights and chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and chance.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train a recipe on a whole corpus, and write a model folder.
@@ -44,13 +44,15 @@ def train(
         from lightser.corpora import load_corpus
         from lightser.export.trained import write_trained_model
         from lightser.training.crossval import make_plan
-        from lightser.training.final import train_final
+        from lightser.training.final import check_quotable, train_final
+        from lightser.training.jobs import check_device
         from lightser.training.recipe import find_recipe, read_recipe, recipe_name
     except ImportError as error:
         raise MissingExtra("Training", "train") from error
 
     from lightser.cli.watch import Watch
 
+    check_device(device)
     if out.exists() and not overwrite:
         raise BadModel(f"There is a '{out}' already; give another --out, or --overwrite it")
     path = find_recipe(recipe)
@@ -64,20 +66,27 @@ def train(
     work = out.with_name(f"{out.name}.training")
     plan = make_plan(facts, table, name=recipe_name(path), out=work, device=device)
     scored = results or Path("results") / plan.name
+    has_score = True
+    try:
+        check_quotable(plan, scored)
+    except BadResults as error:
+        if results is not None:
+            raise
+        has_score = False
+        typer.echo(
+            f"The card will have no score, and confidences will not be calibrated. {error}; "
+            "then give them with --results",
+            err=True,
+        )
     with resumable("the same command goes on from the last checkpoint"), Watch(1) as watch:
         system = train_final(plan, seed=seed, progress=watch.running)
-    card = write_trained_model(
+    write_trained_model(
         system,
         plan,
         out,
         seed=seed,
-        results=scored if (scored / "scores.json").is_file() else None,
+        results=scored if has_score else None,
         overwrite=overwrite,
     )
     shutil.rmtree(work)
     typer.echo(out)
-    if not card.scores:
-        typer.echo(
-            f"The card has no score: `lightser reproduce {plan.name}` gives one, then train again",
-            err=True,
-        )

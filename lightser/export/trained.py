@@ -15,12 +15,29 @@ INTENDED_USE = (
     "Research on speech emotion recognition, and products in which people know that it listens and "
     "can disagree with it. One voice at a time, one window at a time."
 )
-LIMITS = (
-    "Trained on {n} acted utterances by {speakers} speakers in one language ({language}), recorded "
-    "in a studio. Spontaneous speech, other languages, noise, children and overlapping voices are "
-    "not what it learned, and scores there are far lower. It says what a voice sounds like, not "
-    "what a person feels. Not for judging, hiring, policing, diagnosing or watching people."
+_WHAT_FOR = (
+    "It says what a voice sounds like, not what a person feels. Not for judging, hiring, policing, "
+    "diagnosing or watching people."
 )
+
+
+def limits_of(plan: Plan) -> str:
+    """Say what a model that was trained on all utterances of a plan has not learned."""
+    table = plan.table
+    speakers = len({speaker for speaker in table["speaker"] if speaker})
+    languages = sorted({language for language in table["language"] if language})
+    spoken = f"in one language ({languages[0]})" if len(languages) == 1 else ""
+    spoken = spoken or f"in {', '.join(languages) or 'languages that nobody has named'}"
+    if (table["style"] == "acted").all():
+        heard = f"{len(table)} acted utterances by {speakers} speakers {spoken}"
+        unheard = "Spontaneous speech, other languages, noise, children and overlapping voices"
+    else:
+        heard = f"{len(table)} utterances by {speakers or 'unknown'} speakers {spoken}"
+        unheard = "Other voices, languages, rooms, microphones and ways of speaking"
+    return (
+        f"Trained on {heard}. {unheard} are not what it learned, and scores there are lower, often "
+        f"by far. {_WHAT_FOR}"
+    )
 
 
 def write_trained_model(
@@ -72,8 +89,6 @@ def write_trained_model(
         commit=commit(),
         seed=seed,
         intended_use=INTENDED_USE,
-        limits=LIMITS.format(
-            n=len(plan.table), speakers=speakers, language=corpus.language or "unknown"
-        ),
+        limits=limits_of(plan),
     )
     return write_model_folder(system, facts, folder, overwrite=overwrite)

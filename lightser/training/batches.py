@@ -20,7 +20,7 @@ from lightser.audio.files import read_audio
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
 
-FEATURES_VERSION = 1  # raise when a front end's numbers change, so that old caches are not read
+FEATURES_VERSION = 2  # raise when a front end's numbers change, so that old caches are not read
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def features_of(
             with np.load(path) as stored:
                 arrays = [stored[name] for name in stored.files]
         except (OSError, ValueError):  # not there, or a run was killed before names were atomic
-            span = (None, None) if np.isnan(start) else (float(start), float(end))
+            span = [None if np.isnan(at) else float(at) for at in (start, end)]
             samples = read_audio(file, rate, start=span[0], end=span[1])
             windows = [
                 window

@@ -34,7 +34,7 @@ from lightser.corpora.splits import (
 from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe
 from lightser.training.engines import ENGINES, Progress
-from lightser.training.jobs import Job, build_system, cache_folder
+from lightser.training.jobs import Job, build_system, cache_folder, refuse_other_job
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import score_predictions
 from lightser.whole import held, write_whole
@@ -129,6 +129,7 @@ def make_plan(
             cache=cache_folder(),
             device=device,
             tensorboard=tensorboard,
+            commit=commit(),
         )
         for seed in recipe.seeds
         for fold in folds
@@ -160,8 +161,7 @@ def run(
     """Run the jobs that are missing, collecting results after each, and return the scores."""
     plan.out.mkdir(parents=True, exist_ok=True)
     _refuse_other_results(plan)
-    write_folds(plan.folds, plan.out / "folds.json")
-    write_whole(plan.out / "recipe.toml", to_toml(plan.recipe.to_dict()))
+    _write_folds_and_recipe(plan)
     missing = missing_jobs(plan)
     scores = collect(plan)
     for job in ENGINES[engine](missing, workers, progress) if missing else ():
@@ -179,15 +179,21 @@ def adopt(plan: Plan, root: Path) -> Path | None:
     if (plan.out / "predictions.csv").is_file():
         return None
     for path in sorted(root.rglob("scores.json")):
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = _facts_of(path.parent)
         same = facts.get("recipe_sha256") == plan.recipe.sha256()
         if same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds):
             plan.out.mkdir(parents=True, exist_ok=True)
             for file in ("scores.json", "history.csv", "predictions.csv"):
                 write_whole(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
+            _write_folds_and_recipe(plan)
             collect(plan)  # under this row's own name
             return path.parent
     return None
+
+
+def _write_folds_and_recipe(plan: Plan) -> None:
+    write_folds(plan.folds, plan.out / "folds.json")
+    write_whole(plan.out / "recipe.toml", to_toml(plan.recipe.to_dict()))
 
 
 def missing_jobs(plan: Plan) -> list[Job]:
@@ -259,18 +265,30 @@ def _collect(plan: Plan) -> dict[str, Any]:
 
 
 def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
-    """Return everything in ``scores.json`` but the scores."""
+    """Return everything in ``scores.json`` but the scores.
+
+    What an earlier run found stays as it was found: its commit, its machine, its minutes.
+    """
     protocol = PROTOCOLS[plan.recipe.protocol.name]
     finished = _names(predictions) if len(predictions) else set()
-    earlier = plan.out / "scores.json"
-    minutes = json.loads(earlier.read_text())["minutes_by_job"] if earlier.is_file() else {}
-    minutes |= {job.name: _minutes(job) for job in plan.jobs if job.is_done}
+    known = _facts_of(plan.out)
+    minutes = known.get("minutes_by_job", {})
+    fresh = {j.name: _progress(j) for j in plan.jobs if j.is_done and j.name not in minutes}
+    commits = known.get("commit_by_job", dict.fromkeys(minutes, known.get("commit", "")))
+    minutes |= {name: round(facts["seconds"] / 60, 2) for name, facts in fresh.items()}
+    commits |= {name: facts.get("commit", commit()) for name, facts in fresh.items()}
+    here = {
+        "machine": f"{platform.machine()}, {plan.jobs[0].device}",
+        "versions": {name: version(name) for name in ("torch", "numpy")}
+        | {"lightser": lightser.__version__},
+    }
     return {
         "recipe": plan.name,
         "recipe_sha256": plan.recipe.sha256(),
         "title": plan.recipe.title,
         "system": plan.recipe.system,
-        "commit": commit(),
+        "commit": ", ".join(dict.fromkeys(commits.values())) or commit(),
+        "commit_by_job": commits,
         "seeds": list(plan.recipe.seeds),
         "epochs": plan.recipe.optim.epochs,
         "updates": plan.recipe.optim.updates,
@@ -292,9 +310,8 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "n_predictions": len(predictions),
         "parameters": build_system(plan.recipe, len(plan.labels)).parameter_count(),
         "published": plan.recipe.to_dict().get("published"),
-        "machine": f"{platform.machine()}, {plan.jobs[0].device}",
-        "versions": {name: version(name) for name in ("torch", "numpy")}
-        | {"lightser": lightser.__version__},
+        # Where and with what it was run, not where results are looked at again.
+        **(here if fresh or not known else {key: known[key] for key in here}),
         "minutes": round(sum(minutes.values()), 1),
         "minutes_by_job": minutes,
     }
@@ -338,15 +355,26 @@ def _value(value: Any) -> str:
 
 def _refuse_other_results(plan: Plan) -> None:
     """Never mix the results of two recipes in one folder."""
-    path = plan.out / "scores.json"
-    if not path.is_file():
+    for job in plan.jobs:
+        refuse_other_job(job)
+    facts = _facts_of(plan.out)
+    others = _names(table) if (table := _read(plan, "predictions.csv")) is not None else set()
+    if not facts and not others:
         return
-    digest = json.loads(path.read_text(encoding="utf-8"))["recipe_sha256"]
-    if digest != plan.recipe.sha256():
+    if facts.get("recipe_sha256") != plan.recipe.sha256() or others - {j.name for j in plan.jobs}:
         raise BadRecipe(
-            f"{plan.out} holds results of another version of this recipe; move that folder away, "
-            "or give another --out"
+            f"{plan.out} holds results of another version of this recipe, or of other seeds or "
+            "folds; move that folder away, or give another --out"
         )
+
+
+def _facts_of(folder: Path) -> dict[str, Any]:
+    """Return what ``scores.json`` says; nothing where there is none, or none of ours."""
+    try:
+        facts = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _read(plan: Plan, file: str) -> pd.DataFrame | None:
@@ -358,6 +386,6 @@ def _names(table: pd.DataFrame) -> set[str]:
     return set(table["fold"] + "-seed" + table["seed"].astype(str))
 
 
-def _minutes(job: Job) -> float:
-    facts = json.loads((job.folder / "progress.json").read_text(encoding="utf-8"))
-    return round(float(facts["seconds"]) / 60, 2)
+def _progress(job: Job) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((job.folder / "progress.json").read_text(encoding="utf-8"))
+    return facts

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from lightser.corpora.splits import Fold
-from lightser.errors import BadRecipe
+from lightser.errors import BadRecipe, BadResults
 from lightser.training.crossval import Plan
 from lightser.training.engines import ENGINES, Progress
+from lightser.training.jobs import refuse_other_job
 from lightser.training.system import System
 
 
@@ -35,11 +36,39 @@ def train_final(plan: Plan, *, seed: int, progress: Progress = lambda states: No
     fold = Fold(name="all", train=tuple(plan.table["utterance"]), valid=(), test=())
     folder = plan.out / "jobs" / f"all-seed{seed}"
     job = replace(plan.jobs[0], fold=fold, seed=seed, folder=folder)
+    refuse_other_job(job)
     weights = folder / "weights.safetensors"
     if not weights.is_file():
         for _ in ENGINES["local"]([job], 1, progress):
             pass
     return System.load(weights)
+
+
+def check_quotable(plan: Plan, results: Path) -> None:
+    """Refuse results that are not this recipe's honest score, whole.
+
+    Raises:
+        BadResults: with the reason.
+    """
+    try:
+        facts = json.loads((results / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadResults(f"{results}: no results; make them with lightser reproduce") from None
+    reasons = {
+        "of another recipe, of an earlier version of it, or of a shortened run": (
+            facts.get("recipe_sha256") != plan.recipe.sha256()
+        ),
+        "of other labels": facts.get("labels") != list(plan.labels),
+        "incomplete": not facts.get("complete"),
+        "not honest: the test part was heard in training, or chose the epoch": (
+            not facts.get("speaker_independent") or facts.get("selected_on") == "test_wa"
+        ),
+    }
+    for reason, is_so in reasons.items():
+        if is_so:
+            raise BadResults(
+                f"{results}: {reason}; a card quotes whole, honest scores of its own recipe"
+            )
 
 
 def calibrate(system: System, results: Path) -> float:

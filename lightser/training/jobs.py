@@ -5,6 +5,7 @@ checkpoint and ``progress.json``.
 """
 
 import csv
+import hashlib
 import io
 import json
 import multiprocessing
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lightser.corpora.splits import Fold
-from lightser.errors import LightserError
+from lightser.errors import BadRecipe, LightserError
 from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
@@ -30,6 +31,8 @@ from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
 from lightser.whole import write_whole
+
+_DIGEST = "job.sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Job:
         cache: where features are kept.
         device: a PyTorch device.
         tensorboard: whether curves are also written for TensorBoard.
+        commit: of the code that asks for it.
     """
 
     recipe: Recipe
@@ -59,6 +63,7 @@ class Job:
     cache: Path
     device: str = "cpu"
     tensorboard: bool = False
+    commit: str = ""
 
     @property
     def name(self) -> str:
@@ -66,15 +71,50 @@ class Job:
         return f"{self.fold.name}-seed{self.seed}"
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of all that makes the job's numbers: recipe, labels, and who is in which part."""
+        fold = [self.fold.train, self.fold.valid, self.fold.test]
+        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @property
     def is_done(self) -> bool:
         """Whether an earlier run has finished it."""
         return (self.folder / "predictions.csv").is_file()
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that PyTorch does not have here.
+
+    Raises:
+        BadRecipe: with the name.
+    """
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise BadRecipe(f"No device '{name}'; give cpu or cuda") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise BadRecipe(f"PyTorch finds no device '{name}' here; give cpu")
 
 
 def cache_folder() -> Path:
     """Return where features are kept: ``LIGHTSER_CACHE``, or below the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("LIGHTSER_CACHE", f"{base}/lightser")).expanduser() / "features"
+
+
+def refuse_other_job(job: Job) -> None:
+    """Never go on with what another recipe, or other folds, have begun in the job's folder.
+
+    Raises:
+        BadRecipe: something of the kind is there.
+    """
+    path = job.folder / _DIGEST
+    if path.is_file() and path.read_text(encoding="utf-8") != job.digest:
+        raise BadRecipe(
+            f"{job.folder} was begun with another version of this recipe or of its corpus; remove "
+            "that folder to start over, or give another --out"
+        )
 
 
 def run_job(job: Job) -> Path:
@@ -88,13 +128,15 @@ def run_job(job: Job) -> Path:
 def job_run(job: Job) -> Run:
     """Do all of a job but the gradients, which it asks for; see :func:`training_run`."""
     job.folder.mkdir(parents=True, exist_ok=True)
+    refuse_other_job(job)
+    write_whole(job.folder / _DIGEST, job.digest)
     system, train, parts = prepare(job)
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
     parent = multiprocessing.parent_process()  # None but in a process of a pool
 
     def report(point: Point, total: int, seconds: float) -> None:
         watch(point)
-        facts = {**asdict(point), "updates": total, "seconds": seconds}
+        facts = {**asdict(point), "updates": total, "seconds": seconds, "commit": job.commit}
         write_whole(job.folder / "progress.json", json.dumps(facts))
         if parent is not None and not parent.is_alive():
             # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
