@@ -9,6 +9,7 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY lightser lightser
 COPY recipes recipes
+COPY packages/lightser-web/src packages/lightser-web/src
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 RUN python -m venv /opt/lightser \
     && /opt/lightser/bin/python -m pip install --no-cache-dir "$(ls /wheels/*.whl)[serve]"

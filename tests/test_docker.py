@@ -157,6 +157,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("image")
     (work / "source").mkdir()
     for path in copied():
+        (work / "source" / path).parent.mkdir(parents=True, exist_ok=True)
         (work / "source" / path).symlink_to(ROOT / path)
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(work / "wheels")]
     subprocess.run(build, cwd=work / "source", check=True, capture_output=True)
@@ -204,6 +205,9 @@ def test_the_image_serves_is_healthy_and_writes_nothing(installed: Path, tmp_pat
             with urllib.request.urlopen(request, timeout=30) as reply:
                 answer = json.load(reply)
             assert answer["label"] == Recognizer.load().predict(ANGER).label
+            for path in ("main.js", "lightser-web/core.js"):
+                with urllib.request.urlopen(f"{url}/page/{path}", timeout=30) as reply:
+                    assert reply.headers.get_content_type() == "text/javascript", path
             server.send_signal(getattr(signal, last("STOPSIGNAL")))
             # uvicorn ends as the signal says once all is answered; a container's first process
             # does not die of one, and returns 0.

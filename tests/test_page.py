@@ -18,12 +18,14 @@ import pytest
 import soundfile
 from browser import Tab, browsing
 from conftest import SAMPLES
+from model_folder import make_card, write_model
 from starlette.testclient import TestClient
 from test_service import KEY, Server, serving
 from web import RUNTIME, needs_chromium, needs_modules, needs_node
 
 from lightser import Recognizer, Segment, Stream
-from lightser.errors import LightserError
+from lightser.card import write_card
+from lightser.errors import LightserError, LightserWarning
 from lightser.inference.smoothing import Smoothing
 from lightser.report.colours import EMOTION_COLOURS, colours_of
 from lightser.service import assets
@@ -190,8 +192,22 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving("--assets", RUNTIME, "--model", "default", "--model", OTHER) as started:
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model whose windows are shorter than any step of the page."""
+    folder = write_model(tmp_path_factory.mktemp("models") / "short", window_s=0.2, min_s=0.1)
+    # Its golden clip was answered as one window.
+    answer = Recognizer.load(folder, verify=False).predict(folder / "golden.flac")
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["probabilities"] = list(answer.probabilities.values())
+    (folder / "golden.json").write_text(json.dumps(golden))
+    write_card(folder, make_card(folder, window_s=0.2, min_s=0.1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(short: Path) -> Iterator[Server]:
+    models = ("--model", "default", "--model", OTHER, "--model", short)
+    with serving("--assets", RUNTIME, *models) as started:
         yield started
 
 
@@ -233,7 +249,7 @@ def show(tab: Tab, url: str, engine: str) -> None:
     tab.open(f"{url}/")
     wait_until_ready(tab)
     if tab.evaluate("document.body.dataset.engine") != engine:
-        tab.evaluate(f"document.querySelector('[name=engine][value={engine}]').click()")
+        choose_engine(tab, engine)
         tab.wait_for(f"document.body.dataset.engine === '{engine}'")
         wait_until_ready(tab)
 
@@ -244,6 +260,12 @@ def wait_until_ready(tab: Tab) -> None:
 
 def drop(tab: Tab, clip: Path) -> None:
     """Drop a file onto the page, and wait until all of it is heard."""
+    give(tab, clip)
+    wait_until_done(tab)
+
+
+def give(tab: Tab, clip: Path) -> None:
+    """Drop a file onto the page."""
     content = base64.b64encode(clip.read_bytes()).decode()
     tab.evaluate(
         "(() => { delete document.getElementById('stage').dataset.done;"
@@ -252,7 +274,17 @@ def drop(tab: Tab, clip: Path) -> None:
         f"dataTransfer.items.add(new File([bytes], '{clip.name}'));"
         "dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true })); })()"
     )
-    wait_until_done(tab)
+
+
+def choose_engine(tab: Tab, engine: str) -> None:
+    tab.evaluate(f"document.querySelector('[name=engine][value={engine}]').click()")
+
+
+def choose_model(tab: Tab, name: str) -> None:
+    tab.evaluate(
+        "(() => { const select = document.querySelector('#choices select');"
+        f"select.value = '{name}'; select.dispatchEvent(new Event('change')); }})()"
+    )
 
 
 def wait_until_done(tab: Tab) -> None:
@@ -326,7 +358,7 @@ def test_the_microphone_is_answered_as_in_python_whoever_listens(
 ) -> None:
     page.evaluate("document.getElementById('speak').click()")
     page.wait_for("window.heard.length * 1024 > 4.3 * window.heardRate")
-    assert page.evaluate("document.getElementById('heard').querySelector('b')") is not None
+    page.wait_for("document.getElementById('heard').querySelector('b') !== null")
     page.evaluate("document.getElementById('stop').click()")
     wait_until_done(page)
     answer = saved(page)
@@ -355,10 +387,7 @@ def test_the_microphone_is_answered_as_in_python_whoever_listens(
 @needs_modules
 def test_another_model_is_chosen_on_the_page(page: Tab) -> None:
     drop(page, CLIP)
-    page.evaluate(
-        "(() => { const select = document.querySelector('#choices select');"
-        f"select.value = '{OTHER}'; select.dispatchEvent(new Event('change')); }})()"
-    )
+    choose_model(page, OTHER)
     page.wait_for(f"document.getElementById('facts-list').innerText.includes('{OTHER}')")
     assert page.evaluate("document.getElementById('result').hidden")  # what another one heard
     wait_until_ready(page)
@@ -367,6 +396,120 @@ def test_another_model_is_chosen_on_the_page(page: Tab) -> None:
     assert answer["model"] == OTHER
     for label, share in Recognizer.load(OTHER).predict(CLIP).probabilities.items():
         assert answer["whole"]["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
+
+
+# Holds back what is asked of the service until `release()`, and keeps what was asked for.
+HOLD = """
+window.asked = [];
+window.release = null;
+const held = new Promise((resolve) => (window.release = resolve));
+const original = window.fetch;
+window.fetch = async (path, ...others) => {
+  window.asked.push(String(path));
+  if (String(path).startsWith("/v1/predict")) await held;
+  return original(path, ...others);
+};
+"""
+
+
+@needs_chromium
+@needs_modules
+def test_a_choice_counts_from_when_it_is_made(tab: Tab, server: Server, talk: Path) -> None:
+    show(tab, server.url, "service")
+    tab.evaluate(f"(() => {{ {HOLD} }})()")
+    give(tab, talk)
+    tab.wait_for("window.asked.length === 1")
+    choose_engine(tab, "browser")
+    choose_model(tab, OTHER)
+    give(tab, CLIP)  # while the service works on the first
+    tab.evaluate("window.release()")
+    tab.wait_for(f"document.getElementById('stage').dataset.done === '{CLIP.name}'")
+    answer = saved(tab)
+    assert answer["model"] == OTHER
+    expected = Recognizer.load(OTHER).predict(CLIP).probabilities
+    for label, share in answer["whole"]["probabilities"].items():
+        assert share == pytest.approx(expected[label], abs=TOLERANCE)
+    posted = [path for path in tab.evaluate("window.asked") if "/v1/models/" not in path]
+    assert len(posted) == 1
+    assert posted[0].startswith("/v1/predict?")
+    assert tab.evaluate("document.body.dataset.engine") == "browser"
+    assert tab.evaluate("document.querySelector('[name=engine]:checked').value") == "browser"
+
+
+@needs_chromium
+@needs_modules
+def test_nothing_is_sent_where_the_browser_that_was_chosen_fails(tab: Tab, server: Server) -> None:
+    show(tab, server.url, "service")
+    tab.evaluate(f"(() => {{ {HOLD} }})()")
+    tab.evaluate(
+        "(() => { const before = window.fetch; window.fetch = (path, ...others) =>"
+        "String(path).endsWith('.onnx') ? Promise.reject(new TypeError()) : before(path, ...others)"
+        "; window.release(); })()"
+    )
+    choose_engine(tab, "browser")
+    give(tab, CLIP)
+    wait_until_done(tab)
+    assert text(tab, "trouble").startswith("This browser cannot listen (The service does not")
+    assert "No audio was sent" in text(tab, "trouble")
+    assert tab.evaluate("document.body.dataset.engine") == "service"
+    assert tab.evaluate("document.querySelector('[name=engine]:checked').value") == "service"
+    assert [path for path in tab.evaluate("window.asked") if "/v1/models/" not in path] == []
+    drop(tab, CLIP)  # which is given to the service
+    assert [path.split("?")[0] for path in tab.evaluate("window.asked")][-2:] == [
+        "/v1/predict",
+        "/v1/segments",
+    ]
+
+
+@needs_chromium
+@needs_modules
+def test_steps_are_no_longer_than_windows(page: Tab, short: Path) -> None:
+    choose_model(page, "short")
+    page.wait_for("document.getElementById('facts-list').innerText.includes('short')")
+    wait_until_ready(page)
+    drop(page, CLIP)
+    assert page.evaluate("document.getElementById('trouble').hidden"), text(page, "trouble")
+    expected = [*Recognizer.load(short).segments(CLIP, hop_s=0.2)]
+    assert_alike(saved(page)["segments"], expected)
+
+
+@needs_chromium
+@needs_modules
+def test_channels_that_cancel_are_heard_and_said(
+    page: Tab, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    wrong = tmp_path / "wrong.wav"
+    soundfile.write(wrong, np.stack([samples, -samples], axis=1), rate)
+    drop(page, wrong)
+    assert "2 channels cancel each other from about 0.0 s" in text(page, "warnings")
+    with pytest.warns(LightserWarning, match="cancel each other"):
+        whole = recognizer.predict(wrong)
+    found = saved(page)["whole"]
+    for label, share in whole.probabilities.items():
+        assert found["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
+    assert len(found["warnings"]) == 1
+    drop(page, CLIP)
+    assert text(page, "warnings") == ""
+
+
+@needs_chromium
+@needs_modules
+def test_the_page_answers_while_it_resamples(tab: Tab, server: Server, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 20 * 44_100)
+    soundfile.write(tmp_path / "long.wav", samples, 44_100)
+    show(tab, server.url, "browser")
+    tab.evaluate(
+        "(() => { window.turns = []; const channel = new MessageChannel();"
+        "channel.port1.onmessage = () => { window.turns.push(performance.now());"
+        "if (!document.getElementById('stage').dataset.done) channel.port2.postMessage(0); };"
+        "setTimeout(() => channel.port2.postMessage(0)); })()"
+    )
+    drop(tab, tmp_path / "long.wav")
+    gaps = tab.evaluate("window.turns.slice(1).map((turn, i) => turn - window.turns[i])")
+    assert len(gaps) > 20
+    # A second of it takes as long as all gaps that it makes; 20 s at once would be most of them.
+    assert max(gaps) < sum(gaps) / 4
 
 
 @needs_chromium
@@ -419,6 +562,14 @@ def test_it_is_used_with_keys_alone(tab: Tab, server: Server) -> None:
     tab.press("End", 35)
     length = soundfile.info(SAMPLES / "10b10Wa.flac").duration
     assert tab.evaluate(position) == pytest.approx(length, abs=0.01)
+    drop(tab, CLIP)  # of which nothing was heard yet
+    slider = "document.getElementById('timeline')"
+    assert tab.evaluate(position) == 0
+    assert tab.evaluate(f"{slider}.getAttribute('aria-valuetext')") is None
+    ending = float(tab.evaluate(f"{slider}.getAttribute('aria-valuemax')"))
+    assert ending == pytest.approx(soundfile.info(CLIP).duration, abs=0.01)
+    tab.press("End", 35)
+    assert tab.evaluate(position) == pytest.approx(ending, abs=0.01)
     tab.press("Home", 36)
     assert tab.evaluate(position) == 0
     tab.press(" ", 32, " ")
@@ -450,9 +601,11 @@ def test_it_fits_a_phone_and_can_be_read_in_both_themes(
 ) -> None:
     tab.resize(375, 812, dark=dark)
     show(tab, server.url, "browser")
-    for state in ("empty", "result"):
+    for state in ("empty", "result", "table"):
         if state == "result":
             drop(tab, CLIP)
+        if state == "table":
+            tab.evaluate("document.getElementById('more').open = true")
         assert tab.evaluate("document.documentElement.scrollWidth") == 375
         small = tab.evaluate(
             "[...document.querySelectorAll('button:not(.sample), select')]"
@@ -496,6 +649,13 @@ STREAM_WITH_KEY = """import("/page/engines.js").then(async ({ask, ServiceEngine}
 })"""
 
 
+def offer(tab: Tab, key: str) -> None:
+    tab.evaluate(
+        f"document.getElementById('key').value = {json.dumps(key)};"
+        "document.getElementById('key-form').requestSubmit()"
+    )
+
+
 @needs_chromium
 def test_without_the_files_the_service_listens_and_keys_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer
@@ -508,11 +668,19 @@ def test_without_the_files_the_service_listens_and_keys_are_asked_for(
         tab = stack.enter_context(browsing(tmp_path / "profile"))
         tab.open(f"{server.url}/")
         tab.wait_for("!document.getElementById('key-form').hidden")
-        tab.evaluate(
-            f"document.getElementById('key').value = '{KEY}';"
-            "document.getElementById('key-form').requestSubmit()"
-        )
+        assert tab.evaluate("document.getElementById('trouble').hidden")
+        for key, words in (
+            (KEY[::-1], "That key is not one of this service's."),
+            (f"{KEY}…", "Keys have letters, digits and signs of ASCII alone; that one has others."),
+        ):
+            offer(tab, key)
+            tab.wait_for(f"document.getElementById('trouble').textContent === {json.dumps(words)}")
+            assert not tab.evaluate("document.getElementById('trouble').hidden")
+            assert not tab.evaluate("document.getElementById('key-form').hidden")
+        offer(tab, KEY)
         wait_until_ready(tab)
+        assert tab.evaluate("document.getElementById('trouble').hidden")
+        tab.wait_for("document.activeElement.id === 'choose'")
         assert tab.evaluate("document.body.dataset.engine") == "service"
         assert text(tab, "engine").endswith(server.url.removeprefix("http://"))
         assert "Audio is sent to the service" in text(tab, "privacy")

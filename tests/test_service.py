@@ -38,8 +38,10 @@ from lightser.errors import LightserError
 from lightser.inference.listening import Listening, Manner
 from lightser.inference.smoothing import Smoothing
 from lightser.inference.vad import SpeechGate
+from lightser.service import pages
 from lightser.service.app import make_app
 from lightser.service.decoder import Decoders
+from lightser.service.entrance import origin_of
 from lightser.service.limits import Limits, Refusal
 from lightser.service.metrics import Metrics
 from lightser.service.openapi import EXAMPLES, REFUSALS, describe
@@ -367,7 +369,7 @@ def test_examples_of_the_description_have_the_shape_of_answers(client: httpx.Cli
 def test_the_description_holds_together(client: httpx.Client, recognizer: Recognizer) -> None:
     text = client.get("/openapi.json").text
     description = json.loads(text)
-    assert description == describe(Limits())
+    assert description == describe(Limits(), "small")
     for name in re.findall(r'"#/components/schemas/(\w+)"', text):
         assert name in description["components"]["schemas"]
     routes = {route.path for route in make_app({"small": recognizer}).routes}  # type: ignore[attr-defined]
@@ -382,6 +384,16 @@ def test_the_description_holds_together(client: httpx.Client, recognizer: Recogn
         if code not in REFUSALS.get(int(status), ("",))[0] and code != "forbidden_origin"
     }
     assert not undescribed
+
+
+def test_parameters_of_the_description_can_be_sent(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/v1/predict", "/v1/segments"):
+        query = {p["name"]: p["example"] for p in paths[path]["post"]["parameters"]}
+        assert query["model"] == "small"
+        answer = client.post(path, params=query, content=SADNESS.read_bytes())
+        assert answer.status_code == 200, answer.text
+    assert Recognizer.load(EXAMPLES["Prediction"]["model"])  # for those who print it
 
 
 def test_addresses_that_do_not_exist_are_refused_as_json(client: httpx.Client) -> None:
@@ -451,14 +463,21 @@ def test_only_pages_of_the_list_may_call(insider: httpx.Client, client: httpx.Cl
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "holds no key"), ("\n \n", "holds no key"), ("secret\n", "16 or more"), (None, "read")],
+    [
+        ("", "holds no key"),
+        ("\n \n", "holds no key"),
+        ("secret\n", "16 or more"),
+        (f"{KEY}é", "characters that HTTP headers do not carry"),
+        (f"{KEY}\0", "characters that HTTP headers do not carry"),
+        (None, "read"),
+    ],
 )
 def test_keys_that_would_not_guard_are_refused(
     content: str | None, said: str, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys.txt"
     if content is not None:
-        keys.write_text(content)
+        keys.write_text(content, encoding="utf-8")
     with pytest.raises(LightserError, match=said):
         read_keys(keys)
 
@@ -466,7 +485,7 @@ def test_keys_that_would_not_guard_are_refused(
 def test_keys_come_from_a_file_and_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "keys.txt").write_text(f"  {KEY}\n\n")
+    (tmp_path / "keys.txt").write_text(f"  {KEY}\n\n", encoding="utf-8-sig")  # as Notepad does
     monkeypatch.setenv("LIGHTSER_API_KEYS", f"{KEY[::-1]}, {KEY * 2},")
     assert set(read_keys(tmp_path / "keys.txt")) == {KEY, KEY[::-1], KEY * 2}
     monkeypatch.delenv("LIGHTSER_API_KEYS")
@@ -477,6 +496,53 @@ def cli(*arguments: object, before: str = "") -> subprocess.CompletedProcess[str
     code = f"import sys\n{before}\nfrom lightser.cli import main\nmain()"
     command = [sys.executable, "-c", code, "serve", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--max-mb", "nan"), ("--max-mb", "inf"), ("--max-mb", "0"), ("--decoder-mb", "inf")],
+)
+def test_megabytes_that_are_no_number_are_said_in_one_line(option: str, value: str) -> None:
+    run = cli(option, value)
+    assert run.returncode == 2
+    assert run.stderr.splitlines() == [
+        f"lightser: {option} must be finite and above 0, got {value}."
+    ]
+
+
+@pytest.mark.parametrize(
+    "given", [f"{PAGE}/", PAGE.upper(), "http://localhost:3000", "http://[::1]:3000/", "*"]
+)
+def test_an_origin_is_taken_as_browsers_send_it(given: str) -> None:
+    assert origin_of(given) == given.lower().removesuffix("/")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            f"{PAGE}/app",
+            f"{PAGE}/?a",
+            f"{PAGE}#b",
+            "https://me@example.org",
+            "https://exämple.org",
+        ),
+        *("example.org", "https://", "http://[", "", "null"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(given: str, recognizer: Recognizer) -> None:
+    with pytest.raises(LightserError, match="is no origin of a web page; give scheme and host"):
+        make_app({"small": recognizer}, origins=[given])
+
+
+def test_a_page_without_its_modules_is_not_served(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "page").mkdir()
+    monkeypatch.setattr(pages, "_PAGE", tmp_path / "page")
+    monkeypatch.setattr(pages, "_PACKAGE", tmp_path / "a" / "lightser")
+    with pytest.raises(LightserError, match="The page's modules are missing"):
+        make_app({"small": recognizer})
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(server: Server, model: Path) -> None:
@@ -507,6 +573,9 @@ def test_the_description_can_be_printed() -> None:
         ("window_s=nan", 400, "must be a number"),
         ("window_s=0.01", 400, "too short"),
         ("window_s=3600", 400, "60 or less"),
+        ("window_s=1e308", 400, "60 or less"),
+        ("window_s=-1e308", 400, "too short"),
+        ("hop_s=1e308", 400, "hop of 1e+308"),
         ("hop_s=0.001", 400, "0.05 or more"),
         ("window_s=50&hop_s=0.1", 400, "0.5 or more"),
         ("window_s=1&hop_s=2", 400, "hop of 2"),
@@ -526,7 +595,7 @@ def test_wrong_parameters_are_refused(
 
 @pytest.mark.parametrize("name", ["body_bytes", "audio_s", "requests", "time_s"])
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(LightserError, match=f"{name} must be above 0, got 0"):
+    with pytest.raises(LightserError, match=f"{name} must be finite and above 0, got 0"):
         Limits(**{name: 0})
 
 
@@ -658,6 +727,13 @@ def test_a_large_form_is_held_without_a_file(client: httpx.Client) -> None:
     assert answer.status_code == 200
 
 
+def test_a_form_is_one_in_capitals_too(client: httpx.Client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body += SADNESS.read_bytes() + b"\r\n--x--\r\n"
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=x"}
+    assert client.post("/v1/predict", headers=headers, content=body).status_code == 200
+
+
 def test_a_form_holds_one_file(client: httpx.Client) -> None:
     two = [("file", ANGER.read_bytes()), ("file", SADNESS.read_bytes())]
     assert code_of(client.post("/v1/predict", files=two)) == "bad_request"
@@ -759,6 +835,99 @@ def test_slow_heads_are_sent_away(begun: bytes, strict: Server) -> None:
     assert 1 < time.monotonic() - begin < 8
 
 
+def files_open(server: Server) -> int:
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+@contextlib.contextmanager
+def not_reading(server: Server, requests: int) -> Iterator[socket.socket]:
+    """Give a connection that asks for a file of the page many times, and hears nothing of it."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", server.port))
+        ask = b"GET /page/samples/10b10Wa.flac HTTP/1.1\r\nHost: x\r\n\r\n"
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(ask * requests)
+        yield connection
+
+
+def test_who_never_reads_is_sent_away(strict: Server) -> None:
+    before = files_open(strict)
+    with contextlib.ExitStack() as stack:
+        for n in range(10, 100, 2):  # some of these leave less than a buffer unread
+            stack.enter_context(not_reading(strict, n))
+        deadline = time.monotonic() + 1.5
+        while files_open(strict) <= before + 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        deadline = time.monotonic() + 12  # the server waits for two seconds
+        while files_open(strict) > before:
+            assert time.monotonic() < deadline, (before, files_open(strict))
+            time.sleep(0.1)
+
+
+def test_who_reads_slowly_gets_all_of_it(strict: Server) -> None:
+    with not_reading(strict, 80) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        heard = 0
+        begin = time.monotonic()
+        while block := connection.recv(65536):
+            heard += len(block)
+            last = block
+            time.sleep(len(block) / 1e6)  # a megabyte a second
+    assert time.monotonic() - begin > 3
+    assert heard > 80 * ANGER.stat().st_size
+    assert last.endswith(b'{"status":"ok"}')
+
+
+def test_who_never_reads_does_not_hold_up_the_end(model: Path) -> None:
+    with serving("--model", model, "--max-time", "2") as leaving, not_reading(leaving, 200):
+        time.sleep(0.5)
+        leaving.process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        leaving.process.wait(20)
+        assert time.monotonic() - begin < 5  # not the six seconds after which uvicorn gives up
+    assert [line for line in leaving.log if line["level"] == "error"] == []
+
+
+def test_a_body_of_chunks_of_one_byte_is_cut_off_and_holds_nobody_up(
+    server: Server, client: httpx.Client
+) -> None:
+    sent = [0]
+    ending = threading.Event()
+
+    def send() -> None:
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(head)
+            with contextlib.suppress(ConnectionError):
+                while not ending.is_set():
+                    connection.sendall(b"1\r\nx\r\n" * 1000)
+                    sent[0] += 6000
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    slowest = 0.0
+    begin = time.monotonic()
+    while thread.is_alive() and time.monotonic() - begin < 10:
+        asked = time.monotonic()
+        assert client.get("/healthz").status_code == 200
+        slowest = max(slowest, time.monotonic() - asked)
+    lasted = time.monotonic() - begin
+    ending.set()
+    thread.join()
+    assert (slowest < 1, lasted < 10) == (True, True), (slowest, lasted, sent)
+    assert sent[0] + 6000 >= 65_536  # less was within what is spared
+
+
+def test_small_chunks_are_taken(client: httpx.Client) -> None:
+    body = sound(repeat=5)
+    assert len(body) * 6 / 16 > 65_536  # what their heads take
+    pieces = (body[at : at + 16] for at in range(0, len(body), 16))
+    assert client.post("/v1/predict", content=pieces).status_code == 200
+
+
 def test_who_goes_away_in_the_middle_frees_the_place(strict: Server, insider: httpx.Client) -> None:
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
@@ -826,6 +995,25 @@ def test_a_decoder_out_of_memory_is_replaced() -> None:
 def test_a_decoder_without_the_memory_to_begin_is_said() -> None:
     with pytest.raises(LightserError, match="does not start with 20 MiB"):
         decoding(Limits(decoder_bytes=20 * 2**20))
+
+
+def test_a_decoder_does_not_know_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTSER_API_KEYS", KEY)
+    monkeypatch.setenv("LIGHTSER_OTHER", "something else")
+    known = b""
+
+    def look(process: asyncio.subprocess.Process) -> None:
+        nonlocal known
+        known = Path(f"/proc/{process.pid}/environ").read_bytes()
+
+    decoding(Limits(), SADNESS.read_bytes(), harm=look)
+    assert b"LIGHTSER_OTHER=something else" in known
+    assert KEY.encode() not in known
+
+
+def test_memory_above_what_a_system_counts_is_no_limit() -> None:
+    (heard,) = decoding(Limits(decoder_bytes=2**70), SADNESS.read_bytes())
+    assert len(heard.samples) == soundfile.info(SADNESS).frames
 
 
 def test_a_decoder_may_take_little_memory_and_write_no_files(tmp_path: Path) -> None:
@@ -943,6 +1131,7 @@ def test_a_segment_comes_while_the_audio_still_does(server: Server) -> None:
         ("sample_rate=1e99", (400, "bad_request")),
         ("channels=9", (400, "bad_request")),
         ("hop_s=0.0001", (400, "bad_request")),
+        ("window_s=1e308", (400, "bad_request")),
         ("smooth_s=-1", (400, "bad_request")),
         ("vad=1", (400, "bad_request")),
         ("model=nobody", (404, "unknown_model")),
@@ -1011,6 +1200,7 @@ def test_streams_need_keys_and_the_right_page(strict: Server, server: Server) ->
     evil = {"Origin": "https://evil.example", "X-API-Key": KEY}
     assert refused_with(strict, headers=evil) == (403, "forbidden_origin")
     assert refused_with(server, headers=evil) == (403, "forbidden_origin")
+    assert refused_with(server, headers={"Origin": "http://["}) == (403, "forbidden_origin")
     with talking(strict, headers={"Origin": PAGE, "X-API-Key": KEY}) as talk:
         assert json.loads(talk.recv(timeout=20))["type"] == "ready"
     with talking(server, headers={"Origin": server.url}) as talk:

@@ -1,6 +1,7 @@
 """``lightser serve``: the recogniser over HTTP and WebSocket."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,7 @@ import typer
 
 from lightser.cli import app
 from lightser.errors import LightserError, MissingExtra
-
-KEYS = "LIGHTSER_API_KEYS"
+from lightser.service.limits import KEYS
 
 
 @app.command(
@@ -86,14 +86,14 @@ def serve(
     from lightser.service.openapi import describe
 
     limits = Limits(
-        body_bytes=round(max_mb * 1e6),
+        body_bytes=in_bytes("--max-mb", max_mb, 1e6),
         audio_s=max_audio,
         requests=max_requests,
         streams=max_streams,
         time_s=max_time,
         header_s=min(max_time, 10.0),
         idle_s=max_idle,
-        decoder_bytes=round(decoder_mb * 2**20),
+        decoder_bytes=in_bytes("--decoder-mb", decoder_mb, 2**20),
     )
     if openapi:
         print(json.dumps(describe(limits), indent=2))
@@ -128,16 +128,29 @@ def serve(
     run(service, host, port, limits)
 
 
+def in_bytes(option: str, megabytes: float, unit: float) -> int:
+    """Return what an option says in bytes, of which a megabyte has ``unit``.
+
+    Raises:
+        LightserError: it is not above 0, or infinite.
+    """
+    n_bytes = megabytes * unit
+    if not (math.isfinite(n_bytes) and n_bytes > 0):
+        raise LightserError(f"{option} must be finite and above 0, got {megabytes:g}.")
+    return round(n_bytes)
+
+
 def read_keys(path: Path | None) -> list[str]:
     """Return the API keys of a file and of the environment.
 
     Raises:
-        LightserError: the file cannot be read, or is empty, or a key is too short to be one.
+        LightserError: the file cannot be read, or is empty, or a key is too short to be one, or has
+            characters that no client can send.
     """
     found = os.environ.get(KEYS, "").split(",")
     if path is not None:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise LightserError(f"--keys {path}: cannot be read ({error}).") from None
         if not any(line.strip() for line in lines):
@@ -149,5 +162,10 @@ def read_keys(path: Path | None) -> list[str]:
             raise LightserError(
                 f"A key of {len(key)} characters can be guessed; use 16 or more, such as those of "
                 "openssl rand -hex 16."
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise LightserError(
+                "A key has characters that HTTP headers do not carry; use letters and digits of "
+                "ASCII, such as those of openssl rand -hex 16."
             )
     return secrets

@@ -17,7 +17,7 @@ from lightser.errors import LightserError
 from lightser.inference.recognizer import Recognizer
 from lightser.service import clips, streams
 from lightser.service.desk import Desk
-from lightser.service.entrance import Guard, Watch, as_response
+from lightser.service.entrance import Guard, Watch, as_response, origin_of
 from lightser.service.limits import Limits, Refusal
 from lightser.service.linger import Linger
 from lightser.service.openapi import describe
@@ -42,8 +42,12 @@ def make_app(
         origins: of web pages that may call, such as ``https://example.org``; ``*`` is all.
         decoders: number of processes that decode; by default one for each core.
         assets: files of ONNX Runtime with which the page listens in the browser, by name.
+
+    Raises:
+        LightserError: no model is given, an origin is none, or this installation lacks its page.
     """
     limits = limits or Limits()
+    origins = [origin_of(origin) for origin in origins]
     desk = Desk(models, limits, decoders)
     pages = Pages(assets or {})
 
@@ -70,7 +74,7 @@ def make_app(
     ]
     cors = Middleware(
         CORSMiddleware,
-        allow_origins=list(origins),
+        allow_origins=origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key"],
         expose_headers=["Retry-After", "X-Request-ID"],
@@ -126,7 +130,7 @@ async def metrics(request: Request) -> Response:
 async def openapi(request: Request) -> Response:
     """Answer with the description of all this."""
     desk: Desk = request.app.state.desk
-    return JSONResponse(describe(desk.limits))
+    return JSONResponse(describe(desk.limits, next(iter(desk.models))))
 
 
 # What goes wrong, as JSON. Starlette types handlers by Exception alone.

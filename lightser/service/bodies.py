@@ -21,7 +21,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limits.body_bytes:
         raise _too_large(limits)
-    is_form = request.headers.get("content-type", "").startswith("multipart/")
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
     read = _read_form if is_form else _read_raw
     try:
         body = await asyncio.wait_for(read(request, limits), limits.time_s)

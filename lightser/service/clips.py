@@ -18,7 +18,7 @@ from lightser.inference.vad import SpeechGate
 from lightser.service.bodies import read_body
 from lightser.service.decoder import Clip
 from lightser.service.desk import Desk
-from lightser.service.limits import Limits, Refusal, bad_request, check_windows
+from lightser.service.limits import Limits, Refusal, bad_request, check_hop, check_window
 
 
 async def predict(request: Request) -> Response:
@@ -86,6 +86,7 @@ class Cutting:
             Refusal: 400, it does not fit, or cannot be understood.
         """
         window_s = number(query, "window_s", recognizer.card.window_s)
+        check_window(window_s)  # before a stream counts its samples, which may be infinite
         hop_s = number(query, "hop_s", window_s / 2)
         smooth_s = number(query, "smooth_s", 0.0)
         vad = query.get("vad", "false")
@@ -96,7 +97,7 @@ class Cutting:
             cutting.stream(recognizer)
         except LightserError as error:
             raise bad_request(str(error)) from None
-        check_windows(window_s, hop_s)
+        check_hop(window_s, hop_s)
         return cutting
 
     def stream(self, recognizer: Recognizer, sample_rate: int | None = None) -> Stream:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import lightser
 from lightser.errors import LightserError
-from lightser.service.limits import Limits, Refusal, busy
+from lightser.service.limits import KEYS, Limits, Refusal, busy
 from lightser.service.worker import DONE, FAILED, FRAME, JOB, READY, SAMPLES, TOO_LONG
 
 _START_S = 60.0
@@ -128,8 +128,9 @@ class _Worker:
             stderr=asyncio.subprocess.DEVNULL,
             limit=2**20,
             # Each thread of a linear algebra library would reserve memory that counts.
+            # And a process that strangers' files may lead astray must not know who may come in.
             env={
-                **os.environ,
+                **{name: value for name, value in os.environ.items() if name != KEYS},
                 "OPENBLAS_NUM_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join(paths),
                 "PYTHONSAFEPATH": "1",

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -16,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from lightser.errors import LightserError
 from lightser.service.limits import Refusal
 from lightser.service.logs import log
 from lightser.service.metrics import Metrics
@@ -98,6 +100,26 @@ class Watch:
             )
 
 
+def origin_of(given: str) -> str:
+    """Return the origin of a web page as browsers send it, or ``*``.
+
+    Raises:
+        LightserError: it is more, less or something else than one.
+    """
+    origin = given.strip().removesuffix("/").lower()
+    try:
+        parts = urlsplit(origin)
+        is_one = f"{parts.scheme}://{parts.netloc}" == origin and parts.netloc and "@" not in origin
+    except ValueError:
+        is_one = False
+    if origin != "*" and not (is_one and origin.isascii()):
+        raise LightserError(
+            f"{given!r} is no origin of a web page; give scheme and host alone, as in "
+            "https://example.org."
+        )
+    return origin
+
+
 class Guard:
     """Ask for a key where there are keys, and for the right origin where a page calls a stream.
 
@@ -140,8 +162,9 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or self.origins & {"*", origin}:
             return None
-        if urlsplit(origin).netloc == headers.get("host"):
-            return None
+        with contextlib.suppress(ValueError):  # an origin that is none, such as "http://["
+            if urlsplit(origin).netloc == headers.get("host"):
+                return None
         return Refusal(403, "forbidden_origin", "Pages of this origin may not open streams.")
 
 

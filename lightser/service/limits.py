@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 
 from lightser.errors import LightserError
 
+KEYS = "LIGHTSER_API_KEYS"  # the environment variable
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -23,7 +25,7 @@ class Limits:
         decoder_bytes: of address space of a process that decodes.
 
     Raises:
-        LightserError: one of them is not above 0.
+        LightserError: one of them is not above 0, or infinite.
     """
 
     body_bytes: int = 50_000_000
@@ -39,7 +41,9 @@ class Limits:
         for limit in fields(self):
             value = getattr(self, limit.name)
             if not (math.isfinite(value) and value > 0):
-                raise LightserError(f"The limit {limit.name} must be above 0, got {value}.")
+                raise LightserError(
+                    f"The limit {limit.name} must be finite and above 0, got {value}."
+                )
 
 
 # Segments may not overlap so much that a second of audio costs minutes.
@@ -48,14 +52,22 @@ MOST_WINDOW_S = 60.0
 MOST_OVERLAP = 100  # windows that hear the same sample
 
 
-def check_windows(window_s: float, hop_s: float) -> None:
-    """Refuse windows that would cost too much; what else is wrong with them, a stream says.
+def check_window(window_s: float) -> None:
+    """Refuse a window that would cost too much; what else is wrong with it, a stream says.
 
     Raises:
         Refusal: 400.
     """
     if window_s > MOST_WINDOW_S:
         raise bad_request(f"window_s is {window_s:g}; give {MOST_WINDOW_S:g} or less.")
+
+
+def check_hop(window_s: float, hop_s: float) -> None:
+    """Refuse windows that overlap too much; what else is wrong with them, a stream says.
+
+    Raises:
+        Refusal: 400.
+    """
     least = max(LEAST_HOP_S, window_s / MOST_OVERLAP)
     if hop_s < least:
         raise bad_request(

@@ -5,11 +5,13 @@ from typing import Any
 from lightser import __version__
 from lightser.service.limits import LEAST_HOP_S, MOST_WINDOW_S, Limits
 
+# In examples, where nobody says which model answers.
+MODEL = "emodb-light_sernet"
 _PROBABILITIES = {"anger": 0.91, "fear": 0.06, "neutral": 0.03}
 
 EXAMPLES: dict[str, Any] = {
     "Prediction": {
-        "model": "default",
+        "model": MODEL,
         "label": "anger",
         "confidence": 0.91,
         "probabilities": _PROBABILITIES,
@@ -18,7 +20,7 @@ EXAMPLES: dict[str, Any] = {
         "warnings": [],
     },
     "Segments": {
-        "model": "default",
+        "model": MODEL,
         "window_s": 3.0,
         "hop_s": 1.5,
         "smooth_s": 0.5,
@@ -65,13 +67,18 @@ or `error` before a close with 1008. Parameters of the address: `encoding` (pcm1
 endian), `sample_rate`, `channels` (interleaved), `model`, and those of /v1/segments."""
 
 
-def describe(limits: Limits) -> dict[str, Any]:
-    """Return the description of a service with these limits, to be sent as JSON."""
+def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
+    """Return the description of a service, to be sent as JSON.
+
+    Args:
+        limits: of the service.
+        model_name: one of its models, for examples.
+    """
     upload = (
         f"The file: WAV, FLAC, Ogg, Opus, MP3 or AIFF, and with the extra `codecs` M4A, AAC, WebM. "
         f"At most {limits.body_bytes:,} bytes and {limits.audio_s:g} s."
     )
-    model = _parameter("model", {"type": "string"}, "A name from /v1/models.", "default")
+    model = _parameter("model", {"type": "string"}, "A name from /v1/models.", model_name)
     window = _parameter(
         "window_s",
         {"type": "number", "minimum": 0.1, "maximum": MOST_WINDOW_S},

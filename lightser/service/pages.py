@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from lightser import __version__
 from lightser.card import CARD, MODEL
+from lightser.errors import LightserError
 from lightser.service.desk import Desk
 
 _PACKAGE = Path(__file__).parent.parent
@@ -106,10 +107,20 @@ async def model_file(request: Request) -> Response:
 
 
 def _web_sources() -> list[Path]:
-    """Return the modules of lightser-web: in the installed package, or beside it in a checkout."""
+    """Return the modules of lightser-web: in the installed package, or beside it in a checkout.
+
+    Raises:
+        LightserError: there are none, and without them the page would do nothing.
+    """
     inside = _PAGE / "lightser-web"
     beside = _PACKAGE.parent / "packages" / "lightser-web" / "src"
-    return sorted((inside if inside.is_dir() else beside).glob("*.js"))
+    sources = sorted((inside if inside.is_dir() else beside).glob("*.js"))
+    if not sources:
+        raise LightserError(
+            f"The page's modules are missing: {inside} holds none; build the wheel from a whole "
+            "checkout, with packages/lightser-web/src."
+        )
+    return sources
 
 
 def _answer(request: Request, path: Path, headers: Mapping[str, str] | None = None) -> Response:

@@ -18,6 +18,15 @@ from lightser.service.streams import MESSAGE_BYTES
 _HEAD_BYTES = 16_384
 # Of which most are idle, and soon closed. A process may usually open 1024 files.
 _CONNECTIONS = 512
+# What is taken from one connection before the others have their turn: h11 needs 16 ms for so many
+# bytes in chunks of one.
+_PIECE_BYTES = 16_384
+# What the chunks of a body may cost besides it: as much as it has bytes, and this.
+_SPARE_BYTES = 65_536
+# That the system holds for a client on their way; Linux takes twice as much for its books.
+_SENT_BYTES = 2**17
+# What a client reads at least while it has ``time_s`` for it.
+_LEAST_READ_BYTES = 65_536
 
 
 def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
@@ -27,7 +36,7 @@ def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
         app: to serve.
         host: name or address to listen on.
         port: to listen on; 0 is any that is free.
-        limits: of heads; bodies are the application's.
+        limits: of heads, and of the time to read an answer; bodies are the application's.
 
     Raises:
         LightserError: the address cannot be listened on.
@@ -35,6 +44,7 @@ def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
 
     class PatientProtocol(_PatientProtocol):
         header_s = limits.header_s
+        time_s = limits.time_s
 
     config = uvicorn.Config(
         app,
@@ -73,6 +83,9 @@ def listen_on(host: str, port: int) -> socket.socket:
         # With the protocol left out, asyncio does not set TCP_NODELAY, and answers are 40 ms late.
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Left to itself, the system holds megabytes for a client, and asks for more only when a
+        # third of them was read: slow readers would look like those who do not read at all.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_BYTES)
         listening.bind(address)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -93,30 +106,68 @@ class _Server(uvicorn.Server):
             log("listening", url=f"http://{shown}:{port}")
 
 
-class _PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which waits for the head of a request only so long."""
+class _PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
+    """uvicorn's HTTP/1.1, whose patience with a client ends.
+
+    It waits for the head of a request and for an answer to be read only so long, and takes no body
+    that is chunks rather than content.
+    """
 
     header_s: float
+    time_s: float
     _hurry: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
+    _spare = _SPARE_BYTES
+    _counted: object = None  # the cycle that `_spare` is of
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._piece = bytearray(_PIECE_BYTES)
+        # So that we hear of whatever waits to be read, not just of what fills a buffer.
+        transport.set_write_buffer_limits(high=0)
         self._wait_for_head()
 
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._piece
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._piece[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        cycle, held = self.cycle, 0 if self.cycle is None else len(self.cycle.body)
         super().data_received(data)
         if self.transport.is_closing():
             return
+        if self.cycle is not cycle:
+            held = 0
+        if self.cycle is not self._counted:  # another request
+            self._counted, self._spare = self.cycle, _SPARE_BYTES
         is_working = self.cycle is not None and not self.cycle.response_complete
+        if is_working:
+            self._spare += 2 * (len(self.cycle.body) - held) - len(data)
+            if self._spare < 0:
+                self.transport.abort()
+                return
         # A stream has left this protocol behind.
         is_stream = self.transport.get_protocol() is not self
+        if is_stream:
+            self._stop_waiting_for_reader()
         if is_working or is_stream:
             self._stop_waiting()
         else:
             self._wait_for_head()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting_for_reader()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
@@ -132,3 +183,18 @@ class _PatientProtocol(H11Protocol):
         self._hurry = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+
+    def _wait_for_reader(self, unread: int) -> None:
+        self._stuck = self.loop.call_later(self.time_s, self._look_at_reader, unread)
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _look_at_reader(self, before: int) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if before - unread < _LEAST_READ_BYTES:
+            self.transport.abort()
+        else:
+            self._wait_for_reader(unread)

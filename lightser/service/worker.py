@@ -59,7 +59,8 @@ def limit_process(n_bytes: int) -> None:
     ):
         try:
             resource.setrlimit(what, (limit, limit))
-        except (ValueError, OSError):  # macOS has no limit of address space
+        # macOS has no limit of address space; and a number can be above what a system counts.
+        except (ValueError, OSError, OverflowError):
             continue
 
 

@@ -1,12 +1,15 @@
 // Who listens: this browser, or the service. Both answer the same questions alike.
 
-import { decode, open, Stream } from "./lightser-web/core.js";
+import { decode, open, resampleInTurns, Stream } from "./lightser-web/core.js";
 
 /** What went wrong, in words for the reader. */
 export class Trouble extends Error {}
 
 /** Ask the service for something under /v1, and turn a refusal into words. */
 export async function ask(path, key, request = {}) {
+  if (/[^\x20-\x7e]/.test(key)) {
+    throw new Trouble("Keys have letters, digits and signs of ASCII alone; that one has others.");
+  }
   const headers = { ...request.headers, ...(key ? { "X-API-Key": key } : {}) };
   let response;
   try {
@@ -41,16 +44,20 @@ export class BrowserEngine {
     this.recognizer = recognizer;
   }
 
+  /** Return a clip at the model's rate, once for all questions about it. */
+  async hear(clip) {
+    const rate = this.recognizer.card.sample_rate;
+    return { ...clip, samples: await resampleInTurns(clip.samples, clip.rate, rate), rate };
+  }
+
   async predict(blob, clip) {
-    return this.recognizer.predict(clip.samples, clip.rate);
+    const whole = await this.recognizer.predict(clip.samples, clip.rate);
+    return { ...whole, warnings: clip.warnings };
   }
 
   /** Give segments as they are known; the page is drawn in between. */
-  async *segments(blob, clip, cut) {
-    for await (const segment of this.recognizer.segments(clip.samples, clip.rate, cut)) {
-      yield segment;
-      await new Promise((resolve) => setTimeout(resolve));
-    }
+  segments(blob, clip, cut) {
+    return this.recognizer.segments(clip.samples, clip.rate, cut);
   }
 
   /** Return what takes chunks of samples, and calls back with segments. */
@@ -77,15 +84,22 @@ function inProtocol(key) {
 export class ServiceEngine {
   kind = "service";
 
-  constructor(card, key) {
+  /** @param reason why not the browser, where it was to listen */
+  constructor(card, key, reason = "") {
     this.card = card;
     this.key = key;
+    this.reason = reason;
+  }
+
+  /** Return a clip as it is; the file is what is sent. */
+  async hear(clip) {
+    return clip;
   }
 
   async predict(blob) {
     const response = await this.#post("/v1/predict", blob, {});
-    const { label, confidence, probabilities, duration_s: durationS, windows } = await response.json();
-    return { label, confidence, probabilities, durationS, windows };
+    const { label, confidence, probabilities, windows, warnings, ...rest } = await response.json();
+    return { label, confidence, probabilities, durationS: rest.duration_s, windows, warnings };
   }
 
   async *segments(blob, clip, { windowS, hopS }) {

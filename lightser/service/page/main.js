@@ -17,17 +17,31 @@ let setup = { in_browser: false, samples: [] };
 let key = "";
 let engine = null;
 let card = null;
+let wanted = null; // {card, kind} that the reader chose last
 let microphone = null;
 let begun = 0; // counts what was begun, so that what is overtaken ends
 let doing = Promise.resolve(); // what was begun last
 
-/** Do one thing after another: what is under way ends first, and what fails is said. */
-function attempt(action) {
+/**
+ * Do one thing after another: what is under way ends first, and what fails is said. What was chosen
+ * before counts: nothing is heard by another than the one who was to listen when it was given.
+ */
+function attempt(action = () => {}) {
   const mine = ++begun;
   const isLatest = () => mine === begun;
-  const before = doing;
+  const [before, who] = [doing, wanted?.kind];
   microphone?.close();
-  doing = before.then(() => isLatest() && action(isLatest)).catch(tell);
+  const act = async () => {
+    if (!isLatest()) return;
+    if (wanted) await openWanted();
+    if (!isLatest()) return;
+    if (who === "browser" && engine.kind !== who) {
+      const words = "No audio was sent; what you give from now on goes to the service.";
+      throw new Trouble(`This browser cannot listen${engine.reason}. ${words}`);
+    }
+    await action(isLatest);
+  };
+  doing = before.then(act).catch(tell);
 }
 
 // Models and engines ---------------------------------------------------------------------------
@@ -48,18 +62,31 @@ async function openModels() {
     if (error.status !== 401) throw error;
     element("engine-text").textContent = "Locked";
     element("key-form").hidden = false;
-    element("key").focus();
+    element("key").select();
+    if (key) throw new Trouble("That key is not one of this service's.");
     return;
   }
+  const wasLocked = !element("key-form").hidden;
   element("key-form").hidden = true;
+  working("");
   offerChoices(models, setup.in_browser, {
-    onModel: (chosen) => attempt(() => openModel(chosen, engine.kind)),
-    onEngine: (kind) => attempt(() => openModel(card, kind)),
+    onModel: (chosen) => choose({ card: chosen }),
+    onEngine: (kind) => choose({ kind }),
   });
-  await openModel(models[0], setup.in_browser ? "browser" : "service");
+  wanted = { card: models[0], kind: setup.in_browser ? "browser" : "service" };
+  await openWanted();
+  if (wasLocked) element("choose").focus();
 }
 
-async function openModel(chosen, kind) {
+/** Note at once who is to listen; whatever is given from now on waits for it. */
+function choose(change) {
+  wanted = { ...wanted, ...change };
+  attempt();
+}
+
+async function openWanted() {
+  const { card: chosen, kind } = wanted;
+  if (engine && card === chosen && engine.kind === kind) return;
   enable(false);
   element("engine-text").textContent = "Waking up …";
   await engine?.release();
@@ -77,8 +104,11 @@ async function openModel(chosen, kind) {
       reason = ` (${error.message})`;
     }
   }
-  engine ??= new ServiceEngine(card, key);
-  sayWhoListens(engine.kind, reason);
+  engine ??= new ServiceEngine(card, key, reason);
+  if (wanted.card === chosen && wanted.kind === kind) {
+    wanted = { card, kind: engine.kind }; // the browser may have failed
+    sayWhoListens(engine.kind, reason);
+  }
   enable(true);
 }
 
@@ -102,24 +132,27 @@ async function listenTo(blob, name, isLatest) {
   if (clip && clip.samples.length > LONGEST_S * clip.rate) {
     throw new Trouble("A recording of more than an hour; lightser predict takes it.");
   }
+  if (!isLatest()) return;
   working("Listening …");
-  const whole = await engine.predict(blob, clip);
+  const heard = await engine.hear(clip);
+  if (!isLatest()) return;
+  const whole = await engine.predict(blob, heard);
   if (!isLatest()) return;
   working("");
   const isBlind = clip === null;
   clip ??= { samples: new Float32Array(Math.round(whole.durationS * 1000)), rate: 1000 };
-  const cut = { windowS: card.window_s, hopS: hopFor(whole.durationS) };
-  stage.begin(name, { rate: clip.rate, hopS: cut.hopS, isBlind });
+  const cut = { windowS: card.window_s, hopS: Math.min(hopFor(whole.durationS), card.window_s) };
+  stage.begin(name, { rate: clip.rate, hopS: cut.hopS, isBlind, warnings: whole.warnings });
   stage.hear(clip.samples);
   stage.conclude(whole, whole.windows > 1);
-  for await (const segment of engine.segments(blob, clip, cut)) {
+  for await (const segment of engine.segments(blob, heard, cut)) {
     if (!isLatest()) return;
     stage.take(segment);
   }
   stage.finish(clip);
 }
 
-/** A step that gives a few hundred segments at most. */
+/** A step that gives a few hundred segments; a window that is shorter gives more. */
 const hopFor = (seconds) => [0.25, 0.5, 1, 2, 5].find((hop) => seconds / hop <= 400) ?? 10;
 
 // The microphone -------------------------------------------------------------------------------
@@ -127,7 +160,11 @@ const hopFor = (seconds) => [0.25, 0.5, 1, 2, 5].find((hop) => seconds / hop <= 
 async function listenLive(isLatest) {
   working("");
   microphone = await Microphone.open();
-  if (!isLatest()) microphone.close(); // something else was asked for meanwhile
+  if (!isLatest()) {
+    microphone.close(); // something else was asked for meanwhile
+    microphone = null;
+    return;
+  }
   const rate = microphone.sampleRate;
   const cut = { windowS: card.window_s, hopS: Math.min(LIVE_HOP_S, card.window_s) };
   stage.begin("Microphone", { rate, hopS: cut.hopS, isLive: true });
@@ -148,6 +185,7 @@ async function listenLive(isLatest) {
   try {
     const stream = await engine.stream(rate, cut, onSegment);
     for await (const chunk of microphone) {
+      if (!isLatest()) break; // another may be chosen to listen
       parts.push(chunk);
       stage.hear(chunk);
       await stream.push(chunk.slice());
@@ -231,7 +269,7 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   element("stage").classList.remove("over");
   const [dropped] = event.dataTransfer.files;
-  if (dropped && engine) hearFile(dropped);
+  if (dropped && wanted) hearFile(dropped);
 });
 
 attempt(begin);

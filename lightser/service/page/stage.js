@@ -61,7 +61,7 @@ export class Stage {
   }
 
   /** Begin with a recording of which `rate` samples are a second, and a segment every `hopS`. */
-  begin(name, { rate, hopS, isLive = false, isBlind = false }) {
+  begin(name, { rate, hopS, isLive = false, isBlind = false, warnings = [] }) {
     this.#player.clip = null;
     [this.#shown, this.#isLive, this.#isBlind] = [{ name, whole: null, segments: [] }, isLive, isBlind];
     const { labels } = this.#card;
@@ -76,6 +76,9 @@ export class Stage {
     element("more").hidden = true;
     for (const id of ["heard", "then", "say", "moment", "clock"]) write(id, "");
     write("source", name);
+    write("warnings", warnings.join(" "));
+    this.#slider.setAttribute("aria-valuenow", "0");
+    for (const fact of ["valuetext", "valuemax"]) this.#slider.removeAttribute(`aria-${fact}`);
     write("bars-title", isLive ? "Now" : "The whole clip");
     if (isLive) write("heard", "Listening …");
     this.#bars.show({});

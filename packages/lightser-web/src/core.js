@@ -8,7 +8,7 @@ export { BadAudio, BadModel, LightserError } from "./errors.js";
 export { listen } from "./listen.js";
 export { Microphone } from "./microphone.js";
 export { open, Recognizer } from "./recognizer.js";
-export { resample, Resampler } from "./resampler.js";
+export { resample, resampleInTurns, Resampler } from "./resampler.js";
 export { toMono } from "./samples.js";
 export { Smoother } from "./smoothing.js";
 export { Stream } from "./stream.js";
@@ -19,4 +19,4 @@ export { decodeWav } from "./wav.js";
 /** @typedef {import("./recognizer.js").Prediction} Prediction */
 /** @typedef {import("./recognizer.js").Segment} Segment */
 /** @typedef {import("./smoothing.js").Smoothing} Smoothing */
-/** @typedef {import("./wav.js").Clip} Clip */
+/** @typedef {import("./samples.js").Clip} Clip */

@@ -10,7 +10,7 @@ const USUAL_RATE = 48_000;
  * Decode an audio file of any format that the browser knows; uncompressed WAV is decoded here.
  *
  * @param {ArrayBuffer} bytes
- * @returns {Promise<import("./wav.js").Clip>}
+ * @returns {Promise<import("./samples.js").Clip>}
  * @throws {BadAudio} the browser cannot decode it
  */
 export async function decode(bytes) {
@@ -30,7 +30,7 @@ export async function decode(bytes) {
     throw new BadAudio("This browser cannot decode the file; convert it to WAV, FLAC or MP3.");
   }
   const channels = Array.from({ length: audio.numberOfChannels }, (_, c) => audio.getChannelData(c));
-  return { samples: toMono(channels), rate: audio.sampleRate };
+  return toMono(channels, audio.sampleRate);
 }
 
 /** @param {number} rate */

@@ -15,7 +15,7 @@ export * from "./core.js";
 /** @typedef {import("./recognizer.js").Prediction} Prediction */
 /** @typedef {import("./recognizer.js").Segment} Segment */
 /** @typedef {import("./smoothing.js").Smoothing} Smoothing */
-/** @typedef {import("./wav.js").Clip} Clip */
+/** @typedef {import("./samples.js").Clip} Clip */
 
 /**
  * Open a model folder: one with `card.json` and `model.onnx`.

@@ -1,8 +1,9 @@
+import { breathe } from "./breathe.js";
 import { MODEL, CARD, parseCard } from "./card.js";
 import { BadAudio, BadModel } from "./errors.js";
-import { resample } from "./resampler.js";
+import { resampleInTurns } from "./resampler.js";
 import { round } from "./rounding.js";
-import { checkSamples, MIN_SECONDS } from "./samples.js";
+import { checkSamples, MIN_SECONDS, SILENCE } from "./samples.js";
 import { sha256 } from "./sha256.js";
 import { Stream } from "./stream.js";
 import { nameProbabilities, padTo, windowStarts } from "./windows.js";
@@ -39,8 +40,6 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
  * @property {number} [hopS] seconds from one segment's start to the next; by default half a window
  * @property {Smoothing} [smoothing] of labels over time; none by default
  */
-
-const SILENCE = 2 ** -16; // half a step of 16 bits
 
 /**
  * Open a model folder, however its files are come by.
@@ -129,7 +128,7 @@ export class Recognizer {
    * @throws {BadAudio} it is silent, shorter than 0.1 s, or holds what is no audio
    */
   async predict(samples, rate) {
-    const wave = this.#hearable(samples, rate);
+    const wave = await this.#hearable(samples, rate);
     let [low, high] = [Infinity, -Infinity];
     for (const value of wave) {
       if (value < low) low = value;
@@ -158,7 +157,7 @@ export class Recognizer {
    */
   async *segments(samples, rate, cut = {}) {
     const stream = new Stream(this, cut);
-    const wave = this.#hearable(samples, rate);
+    const wave = await this.#hearable(samples, rate);
     const second = this.card.sample_rate;
     for (let at = 0; at < wave.length; at += second) {
       yield* await stream.push(wave.subarray(at, at + second));
@@ -194,9 +193,9 @@ export class Recognizer {
    * @param {Float32Array} samples
    * @param {number} rate
    */
-  #hearable(samples, rate) {
+  async #hearable(samples, rate) {
     checkSamples(samples);
-    const wave = resample(samples, rate, this.card.sample_rate);
+    const wave = await resampleInTurns(samples, rate, this.card.sample_rate);
     if (samples.length < MIN_SECONDS * rate) {
       throw new BadAudio(
         `${samples.length} samples at ${rate} Hz are ${(samples.length / rate).toFixed(3)} s; ` +
@@ -213,6 +212,7 @@ export class Recognizer {
   #ask(window) {
     const samples = padTo(window, this.#least);
     const ask = async () => {
+      await breathe(); // the answer itself is computed in one go
       const tensor = new this.#ort.Tensor("float32", samples, [1, samples.length]);
       const { probabilities } = await this.#session.run({ samples: tensor });
       return /** @type {Float32Array} */ (probabilities.data);

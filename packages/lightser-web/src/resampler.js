@@ -1,3 +1,4 @@
+import { breathe } from "./breathe.js";
 import { BadAudio } from "./errors.js";
 
 export const MIN_RATE = 4_000;
@@ -136,6 +137,27 @@ export class Resampler {
 export function resample(samples, rateIn, rateOut) {
   const resampler = new Resampler(rateIn, rateOut);
   return joined([resampler.push(samples), resampler.flush()]);
+}
+
+/**
+ * Return what `resample` does, and let the event loop turn after each second of it: a page answers
+ * meanwhile.
+ *
+ * @param {Float32Array} samples
+ * @param {number} rateIn hertz
+ * @param {number} rateOut hertz
+ * @returns {Promise<Float32Array>}
+ * @throws {BadAudio} a rate that is not a whole number from 4000 to 192000
+ */
+export async function resampleInTurns(samples, rateIn, rateOut) {
+  const resampler = new Resampler(rateIn, rateOut);
+  if (rateIn === rateOut) return samples;
+  const parts = [];
+  for (let at = 0; at < samples.length; at += rateIn) {
+    parts.push(resampler.push(samples.subarray(at, at + rateIn)));
+    await breathe();
+  }
+  return joined([...parts, resampler.flush()]);
 }
 
 /** @param {Float32Array[]} parts */

@@ -1,13 +1,7 @@
 import { BadAudio } from "./errors.js";
 import { toMono } from "./samples.js";
 
-/**
- * Decoded audio.
- *
- * @typedef {object} Clip
- * @property {Float32Array} samples mono, full scale 1
- * @property {number} rate hertz
- */
+/** @typedef {import("./samples.js").Clip} Clip */
 
 // Bytes of a sample to its value, by the format's code and bits.
 /** @type {Record<string, (view: DataView, at: number) => number>} */
@@ -31,7 +25,7 @@ export const isWav = (view) =>
 
 /**
  * Return the samples of an uncompressed WAV, exactly: what browsers decode may be scaled by
- * 32768/32767. Channels are averaged. A file that is cut short is read as far as it goes.
+ * 32768/32767. Channels are mixed as `toMono` does. A file that is cut short is read as far as it goes.
  *
  * @param {ArrayBuffer} bytes
  * @returns {Clip}
@@ -68,7 +62,7 @@ export function decodeWav(bytes) {
         for (let i = 0; i < frames; i++) channel[i] = read(view, body + i * frame + (c * bits) / 8);
         return channel;
       });
-      return { samples: toMono(all), rate };
+      return toMono(all, rate);
     }
     at = body + size + (size % 2);
   }

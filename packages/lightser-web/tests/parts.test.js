@@ -4,7 +4,16 @@ import { createHash, randomBytes } from "node:crypto";
 import test from "node:test";
 
 import { rateOf } from "../src/decode.js";
-import { BadAudio, decodeWav, LightserError, resample, Resampler, Smoother } from "../src/index.js";
+import {
+  BadAudio,
+  decodeWav,
+  LightserError,
+  resample,
+  resampleInTurns,
+  Resampler,
+  Smoother,
+  toMono,
+} from "../src/index.js";
 import { round } from "../src/rounding.js";
 import { sha256InScript } from "../src/sha256.js";
 import { padTo, windowStarts } from "../src/windows.js";
@@ -62,6 +71,16 @@ test("chunks are resampled as the whole is, to the last bit", () => {
   }
 });
 
+test("the event loop turns while a recording is resampled, and the result is the same", async () => {
+  const samples = Float32Array.from({ length: 10 * 44_100 }, () => Math.random() - 0.5);
+  let turns = 0;
+  const ticking = setInterval(() => turns++, 0);
+  const found = await resampleInTurns(samples, 44_100, 16_000);
+  clearInterval(ticking);
+  assert.ok(turns >= 5, `${turns} turns in ten seconds of audio`);
+  assert.deepEqual(found, resample(samples, 44_100, 16_000));
+});
+
 test("rates that no recording has are refused", () => {
   for (const rate of [0, 3999, 192_001, 16_000.5, NaN, "16000"]) {
     assert.throws(() => new Resampler(rate, 16_000), BadAudio);
@@ -96,8 +115,35 @@ function wav({ format = 1, channels = 1, rate = 16_000, bits = 16, write, frames
 test("a WAV is read exactly, and its channels are averaged", () => {
   const write = (view) => [-32_768, 0, 16_384, 0].forEach((v, i) => view.setInt16(44 + 2 * i, v, true));
   const file = wav({ channels: 2, rate: 8_000, frames: 2, write });
-  assert.deepEqual(decodeWav(file), { samples: Float32Array.of(-0.5, 0.25), rate: 8_000 });
+  assert.deepEqual(decodeWav(file), {
+    samples: Float32Array.of(-0.5, 0.25),
+    rate: 8_000,
+    warnings: [],
+  });
   assert.equal(rateOf(file), 8_000);
+});
+
+test("channels that cancel each other give way to the loudest from there on", () => {
+  const n = 2 ** 17; // of two channels, as many as are mixed at once
+  const voice = tone(440, 8_000, 3 * n);
+  const same = voice.map((value, i) => (i < n ? value : -0.9 * value));
+  const { samples, warnings } = toMono([same, voice], 8_000);
+  const expected = voice.map((value, i) => (i < n ? (value + same[i]) / 2 : value));
+  assert.deepEqual(samples, expected);
+  assert.deepEqual(warnings, [
+    "Its 2 channels cancel each other from about 16.4 s; only channel 2, the loudest, is kept " +
+      "from there on.",
+  ]);
+});
+
+test("channels that are silent, or strangers to each other, are averaged without a word", () => {
+  const noise = () => Float32Array.from({ length: 9_000 }, () => Math.random() - 0.5);
+  const quiet = noise().map((value) => value * 2 ** -16);
+  for (const pair of [[quiet, quiet.map((value) => -value)], [noise(), noise()]]) {
+    const { samples, warnings } = toMono(pair, 8_000);
+    assert.deepEqual(samples, pair[0].map((value, i) => (value + pair[1][i]) / 2));
+    assert.deepEqual(warnings, []);
+  }
 });
 
 test("24 bits keep their sign", () => {
