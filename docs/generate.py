@@ -8,9 +8,11 @@ author's. ``make docs`` runs this, and ``tests/test_docs.py`` holds that nothing
 """
 
 import ast
+import inspect
 import os
 import re
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from lightser.corpora import CORPORA
 from lightser.corpora.splits import PROTOCOLS
 from lightser.registry import import_siblings
 from lightser.report.results import find_results, fingerprint_of, read_result
-from lightser.training.recipe import read_recipe, recipe_folder
+from lightser.training.recipe import Published, read_recipe, recipe_folder
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 15  # of the first column of the tree
@@ -33,6 +35,10 @@ CHOSEN = {"valid_ua": "UA on validation", "test_wa": "**accuracy on test**", "la
 RESULTS_PAGES = ("results.html", "results.md")
 RESULTS_TITLE = "Published, reproduced, honest"
 PAPERS = ("light_sernet", "zhong2020")  # folders of recipes that have honest twins
+TWINS = "honest/"  # how the names of those begin
+
+# What an option takes, as --help calls it.
+KINDS = {int: "INTEGER", float: "FLOAT", Path: "PATH", str: "TEXT"}
 
 # What the tree says of the folders beside the package.
 BESIDE = {
@@ -114,8 +120,41 @@ def examples_of(command: Any) -> list[str]:
     return [re.sub(r"\s+\(.*\)$", "", line) for line in lines if line.startswith("lightser ")]
 
 
+def value_of(parameter: Any, hint: Any) -> str:
+    """Return what an option takes, such as ``INTEGER`` or ``a|b``; nothing for a switch.
+
+    Args:
+        parameter: of the command.
+        hint: the type of the function's argument. What the parameter knows of it is kept in another
+            place by each version of typer.
+    """
+    if parameter.is_flag:
+        return ""
+    if parameter.metavar:
+        return str(parameter.metavar)
+    if typing.get_origin(hint) is typing.Literal:
+        return "|".join(map(str, typing.get_args(hint)))
+    inner = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return value_of(parameter, inner[0]) if inner else KINDS[hint]
+
+
+def default_of(parameter: Any) -> str:
+    """Return what an option is if it is not given, as a word; "" if nothing, or if its help says.
+
+    A switch that is off is nothing.
+    """
+    value, says = parameter.default, parameter.help or ""
+    if value is None or value is False or value in ("", [], ()) or "default" in says:
+        return ""
+    if value is True:
+        return str(parameter.opts[0])
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def command_section(name: str, command: Any) -> str:
+    """Return how a command is called, what it does and takes, and its examples."""
     usage = [f"lightser {name}"]
+    hints = typing.get_type_hints(inspect.unwrap(command.callback))
     options = []
     for parameter in command.params:
         if parameter.name == "help":
@@ -124,10 +163,13 @@ def command_section(name: str, command: Any) -> str:
             metavar = (parameter.metavar or parameter.name).upper().rstrip("…")
             once = metavar if parameter.required else f"[{metavar}]"
             usage.append(f"{once}{'…' if parameter.nargs == -1 else ''}")
-            words = f"`{metavar}`"
+            words, default = f"`{metavar}`", ""
         else:
-            words = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
-        options.append(row(words, " ".join((parameter.help or "").split())))
+            flags = [*parameter.opts, *parameter.secondary_opts]
+            takes, default = value_of(parameter, hints[parameter.name]), default_of(parameter)
+            words = ", ".join(f"`{flag} {takes}`" if takes else f"`{flag}`" for flag in flags)
+        says = " ".join((parameter.help or "").split())
+        options.append(row(words, f"{says} (default `{default}`)" if default else says))
     parts = [f"## lightser {name}", f"```text\n{' '.join(usage)} [options]\n```"]
     parts.append(prose_of(command))
     if options:
@@ -167,6 +209,15 @@ def corpora() -> str:
     )
 
 
+def figures_of(says: Published | None) -> str:
+    """Return what a paper prints as ``UA / WA``, or its F1 where it prints neither."""
+    if says is None:
+        return "–"
+    if says.ua is None and says.wa is None:
+        return "–" if says.f1 is None else f"F1 {says.f1:.2f}"
+    return " / ".join("–" if x is None else f"{x:.2f}" for x in (says.ua, says.wa))
+
+
 def recipes() -> str:
     folder = recipe_folder()
     rows = []
@@ -175,10 +226,8 @@ def recipes() -> str:
             continue
         recipe = read_recipe(path)
         name = path.relative_to(folder).with_suffix("").as_posix()
-        says = recipe.published
-        figures = "–"
-        if says is not None and not PROTOCOLS[recipe.protocol.name].speaker_independent:
-            figures = " / ".join("–" if x is None else f"{x:.2f}" for x in (says.ua, says.wa))
+        # A twin inherits its row's figures, which were not measured under its protocol.
+        figures = "–" if name.startswith(TWINS) else figures_of(recipe.published)
         selected = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
         rows.append(
             row(f"`{name}`", recipe.title, f"`{recipe.protocol.name}`", CHOSEN[selected], figures)

@@ -179,7 +179,7 @@ def test_every_recipe_that_a_command_names_exists(page: Path) -> None:
 def test_recipes_of_a_page_can_be_read(page: Path) -> None:
     for block in blocks(page, "toml"):
         changes = tomllib.loads(block)
-        base = find_recipe(f"honest/{changes.pop('extends', 'emodb-light_sernet.toml')}")
+        base = find_recipe(changes.pop("extends", "honest/emodb-light_sernet"))
         recipe = read_recipe(base, changes)
         assert recipe.corpus.name in CORPORA
         assert recipe.protocol.name in PROTOCOLS
@@ -192,6 +192,8 @@ def test_every_extra_that_an_error_names_exists() -> None:
     named = set(re.findall(r"MissingExtra\([^()]*\"(\w+)\"\s*\)", code))
     assert "train" in named
     assert named <= extras
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == extras
 
 
 def test_generated_parts_are_up_to_date() -> None:

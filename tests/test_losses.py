@@ -1,5 +1,6 @@
 """Losses: values worked out by hand, each other at their limits, levels of agreement, gradients."""
 
+import inspect
 import math
 
 import hypothesis.strategies as st
@@ -13,6 +14,7 @@ from lightser.losses import LOSSES
 from lightser.losses.cross_entropy import CrossEntropy
 from lightser.losses.focal import Focal, FocalByAgreement
 from lightser.losses.generalized_ce import GeneralizedCrossEntropy
+from lightser.losses.options import check_options
 from lightser.losses.sample_loss import SampleLoss, by_level, class_weights
 from lightser.losses.soft_bootstrap import SoftBootstrap, ZhongSoft
 
@@ -280,6 +282,42 @@ def test_every_loss_is_a_sample_loss_with_weights_that_move_with_it(name):
 def test_a_q_outside_its_range_is_refused(q):
     with pytest.raises(ValueError, match=rf"q must be in \(0, 1\], not {q}"):
         GeneralizedCrossEntropy(q=q)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "answer"),
+    [
+        (CrossEntropy, {"label_smoothing": 1.5}, "label_smoothing must be from 0 to 1, not 1.5"),
+        (CrossEntropy, {"label_smoothing": -0.1}, "label_smoothing must be from 0 to 1, not -0.1"),
+        (Focal, {"gamma": -1}, "gamma must be 0 or more, not -1"),
+        (Focal, {"gamma": math.nan}, "gamma must be 0 or more, not nan"),
+        (FocalByAgreement, {"a": -1}, "a must be 0 or more, not -1"),
+        (FocalByAgreement, {"c": -2}, "c must be 0 or more, not -2"),
+        (FocalByAgreement, {"medium": 1.2}, "medium is a share of the votes, from 0 to 1, not 1.2"),
+        (GeneralizedCrossEntropy, {"truncate": 1.0}, "truncate must be in [0, 1), not 1.0"),
+        (SoftBootstrap, {"beta": 2.0}, "beta must be from 0 to 1, not 2.0"),
+    ],
+)
+def test_a_constant_outside_its_range_is_refused(make, options, answer):
+    with pytest.raises(ValueError) as caught:
+        make(**options)
+    assert str(caught.value) == answer
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_option_of_every_loss_is_a_number_or_a_switch_that_recipes_can_set(name):
+    parameters = inspect.signature(LOSSES[name]).parameters
+    options = {key: p.default for key, p in parameters.items() if key != "class_weights"}
+    assert options
+    for key, value in options.items():
+        check_options(name, {} if value is None else {key: value})
+        with pytest.raises(BadRecipe, match=rf"^loss\.{key} must be (a number|true or false), not"):
+            check_options(name, {key: "two"})
+
+
+def test_class_weights_are_no_option_because_they_come_from_the_training_part():
+    with pytest.raises(UnknownName, match="option of loss 'focal' 'class_weights'"):
+        check_options("focal", {"class_weights": [1.0, 2.0]})
 
 
 def test_an_unknown_loss_is_answered_with_the_nearest():

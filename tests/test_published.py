@@ -147,10 +147,44 @@ def test_every_row_of_the_papers_has_a_recipe_that_carries_its_figures(line):
     for score in ("ua", "wa", "f1"):
         printed = float(row[score]) if row[score] else None
         assert getattr(recipe.published, score) == printed
+    assert recipe.published.source == row["source"]
+    assert recipe.published.protocol
     assert recipe.system == row["system"]
     assert recipe.corpus.name == row["corpus"]
     improvised = recipe.corpus.options.get("styles") == "improvised"
     assert improvised == (row["part"] == "improvised")
+
+
+# Who averages over folds, or rotations, or says so of what they quote; the others pool.
+FOLD_MEANS = {"zhong2020", "acrnn3d", "bcrnn"}
+
+
+@pytest.mark.parametrize("line", LINES, ids=name_of)
+def test_every_row_says_which_statistic_its_figures_are(line):
+    table, row = line
+    published = read_recipe(find_recipe(f"{table}/{row['row']}")).published
+    mean = row["system"] in FOLD_MEANS
+    assert published.statistic == ("fold_mean" if mean else "pooled")
+    assert ("mean" in published.protocol) == mean, "its words say the same"
+    assert ("pooled" in published.protocol) == (row["system"] == "light_sernet")
+    twin = read_recipe(find_recipe(f"honest/{table}/{row['row']}"))
+    assert twin.published == published
+
+
+def test_dnn_elm_on_emodb_is_compared_as_chen_measured_it():
+    published = read_recipe(find_recipe("baselines/dnn_elm/emodb")).published
+    assert (published.ua, published.statistic) == (71.56, "fold_mean")
+    assert "pp. 1440–1444" in published.source and "mean of folds" in published.protocol
+
+
+def test_every_page_that_a_table_names_is_named_for_all_of_zhongs_rows():
+    sources = {row["source"] for table, row in LINES if table.startswith("zhong2020")}
+    assert sources == {
+        "Zhong et al. 2020, p. 3333, Table 2",
+        "Zhong et al. 2020, p. 3333, Table 3",
+        "Zhong et al. 2020, p. 3334, Table 4",
+        "Zhong et al. 2020, p. 3334, Table 5",
+    }
 
 
 def differences(one, other):

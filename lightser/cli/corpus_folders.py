@@ -1,17 +1,19 @@
-"""``--corpus NAME=DIR``, as several commands take it."""
+"""``--corpus NAME=DIR``, as several commands take it; a table may also be a file."""
 
 from pathlib import Path
 
 from lightser.errors import BadCorpus
 
 HELP = "A corpus and where it is, such as emodb=~/corpora/emodb; give it once for each corpus."
+TABLE = "table"  # the corpus that is read from a CSV, given itself or in a folder
 
 
 def corpus_folders(given: list[str]) -> dict[str, Path]:
-    """Return name to folder.
+    """Return name to folder, or to the file of a table of one's own.
 
     Raises:
-        BadCorpus: not of the form NAME=DIR, an unknown name, or no such folder.
+        BadCorpus: not of the form NAME=DIR, or there is no such folder.
+        UnknownName: no corpus is called so.
     """
     from lightser.corpora import CORPORA
 
@@ -24,6 +26,9 @@ def corpus_folders(given: list[str]) -> dict[str, Path]:
             )
         CORPORA[name]  # an unknown name is answered with the nearest known one
         folders[name] = Path(folder).expanduser()
+        if name == TABLE and folders[name].is_file():
+            continue
         if not folders[name].is_dir():
-            raise BadCorpus(f"There is no folder '{folder}' for the corpus {name}")
+            what = "CSV or folder" if name == TABLE else "folder"
+            raise BadCorpus(f"There is no {what} '{folder}' for the corpus {name}")
     return folders

@@ -16,6 +16,8 @@ class CrossEntropy(SampleLoss):
 
     def __init__(self, class_weights: Tensor | None = None, *, label_smoothing: float = 0.0):
         super().__init__(class_weights)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing must be from 0 to 1, not {label_smoothing}")
         self.label_smoothing = label_smoothing
 
     def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:

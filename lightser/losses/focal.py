@@ -31,6 +31,8 @@ class Focal(SampleLoss):
 
     def __init__(self, class_weights: Tensor | None = None, *, gamma: float = 2.0):
         super().__init__(class_weights)
+        if not gamma >= 0:  # below, easy clips would weigh more, and without bound
+            raise ValueError(f"gamma must be 0 or more, not {gamma}")
         self.gamma = gamma
 
     def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:
@@ -59,6 +61,11 @@ class FocalByAgreement(SampleLoss):
         medium: float = MEDIUM,
     ):
         super().__init__(class_weights)
+        for name, exponent in (("a", a), ("b", b), ("c", c)):
+            if not exponent >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {exponent}")
+        if not 0 <= medium <= 1:
+            raise ValueError(f"medium is a share of the votes, from 0 to 1, not {medium}")
         self.a, self.b, self.c, self.medium = a, b, c, medium
 
     def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:

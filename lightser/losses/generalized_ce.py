@@ -32,6 +32,8 @@ class GeneralizedCrossEntropy(SampleLoss):
         super().__init__(class_weights)
         if not 0 < q <= 1:
             raise ValueError(f"q must be in (0, 1], not {q}")
+        if truncate is not None and not 0 <= truncate < 1:
+            raise ValueError(f"truncate must be in [0, 1), not {truncate}")
         self.q, self.truncate, self.levels = q, truncate, levels
 
     def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ class SoftBootstrap(SampleLoss):
         detach: bool = False,
     ):
         super().__init__(class_weights)
+        if not 0 <= beta <= 1:
+            raise ValueError(f"beta must be from 0 to 1, not {beta}")
         self.beta, self.levels, self.detach = beta, levels, detach
 
     def per_sample(self, logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:

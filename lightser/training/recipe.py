@@ -1,13 +1,15 @@
 """Recipes: one TOML file per published row or experiment, read into frozen dataclasses.
 
 A recipe says everything that makes a number: corpus, front end, network, loss, optimiser, protocol,
-seeds. ``extends`` names another recipe, relative to the file, of which it states the difference.
+seeds. ``extends`` names another recipe, of which it states the difference: a file, relative to its
+own, or one of ours, such as ``honest/emodb-light_sernet``.
 """
 
 import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import os
 import sys
 import types
@@ -28,8 +30,11 @@ PACKAGE = Path(__file__).parent.parent
 BASE = "base.toml"  # to be extended, not to be run
 SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
+STATISTICS = ("pooled", "fold_mean")
 QUICK_EPOCHS, QUICK_UPDATES = 4, 8
 SCHEDULES = ("constant", "one_cycle", "light_sernet")
+SLOWEST, FASTEST = 0.25, 4.0  # what lightser.audio.augment.speed takes
+LARGEST_SEED = 2**32 - 1  # chance in an update is drawn from its million-fold, which has 64 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +104,19 @@ class Optim:
         _one_of("optim.schedule", self.schedule, SCHEDULES)
         _one_of("optim.precision", self.precision, PRECISIONS)
         _one_of("optim.name", self.name, ("adam", "adamw", "nadam"))
-        if self.batch_size < 1:
-            raise BadRecipe(f"optim.batch_size must be at least 1, not {self.batch_size}")
+        for what in ("learning_rate", "epsilon", "clip_norm"):
+            _within(f"optim.{what}", getattr(self, what), above=0)
+        for what in ("batch_size", "epochs", "updates"):
+            _within(f"optim.{what}", getattr(self, what), least=1)
+        for what in ("weight_decay", "kernel_penalty"):
+            _within(f"optim.{what}", getattr(self, what), least=0)
+        for what in ("shuffle_buffer", "evaluate_every", "evaluate_from"):
+            _within(f"optim.{what}", getattr(self, what), least=0)
+        _within("optim.average", self.average, least=0, below=1)
+        if len(self.betas) != 2:
+            raise BadRecipe(f"optim.betas must be two numbers, not {list(self.betas)}")
+        for beta in self.betas:
+            _within("optim.betas", beta, least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +142,12 @@ class Augment:
     band_mask_bands: int = 0
     mixup: float = 0.0
 
+    def __post_init__(self) -> None:
+        for factor in self.speeds:
+            _within("augment.speeds", factor, least=SLOWEST, most=FASTEST)
+        for what in ("time_masks", "time_mask_frames", "band_masks", "band_mask_bands", "mixup"):
+            _within(f"augment.{what}", getattr(self, what), least=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolChoice(Choice):
@@ -140,13 +162,29 @@ class ProtocolChoice(Choice):
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What the paper prints for this row, in percent, and where."""
+    """What the paper prints for this row, and where.
+
+    Attributes:
+        ua: unweighted accuracy (mean recall of the classes), percent.
+        wa: accuracy, percent.
+        f1: F1, percent; over which average of the classes, papers do not always say.
+        source: paper, page, table.
+        protocol: how the paper tested, in words.
+        statistic: which of our figures it is to be compared with: ``pooled``, of the decisions of
+            all folds and seeds together, or ``fold_mean``, the mean of the figures of each.
+    """
 
     ua: float | None = None
     wa: float | None = None
     f1: float | None = None
     source: str = ""
     protocol: str = ""
+    statistic: str = "pooled"
+
+    def __post_init__(self) -> None:
+        for what in ("ua", "wa", "f1"):
+            _within(f"published.{what}", getattr(self, what), least=0, most=100)
+        _one_of("published.statistic", self.statistic, STATISTICS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +218,30 @@ class Recipe:
     loss: Loss = Loss(name="cross_entropy")
     standardize: bool = True
     window_s: float | None = None
-    augment: Augment = Augment()
+    augment: Augment = field(default_factory=Augment)
     seeds: tuple[int, ...] = (0,)
     published: Published | None = None
 
+    def __post_init__(self) -> None:
+        _within("window_s", self.window_s, above=0)
+        if not self.seeds:
+            raise BadRecipe("seeds must name at least one, such as [0]; it is empty")
+        for i, seed in enumerate(self.seeds):
+            _within("seeds", seed, least=0, most=LARGEST_SEED)
+            if seed in self.seeds[:i]:
+                raise BadRecipe(f"seeds names {seed} twice, and one seed is one run")
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as TOML would hold it, everything written out."""
-        return {
+        """Return the recipe as TOML would hold it, everything written out.
+
+        Of ``published``, the usual ``statistic`` is not: older files stay as they are.
+        """
+        facts = {
             key: value for key, value in _plain(self).items() if value is not None and value != {}
         }
+        if self.published is not None and self.published.statistic == STATISTICS[0]:
+            del facts["published"]["statistic"]
+        return facts
 
     def sha256(self) -> str:
         """Return a digest of what makes the number: not of titles or published figures."""
@@ -244,32 +297,59 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    root = recipe_folder()
-    known = {
-        p.relative_to(root).with_suffix("").as_posix(): p
-        for p in root.rglob("*.toml")
-        if p.name != BASE
-    }
-    key = path.as_posix().removesuffix(".toml").removeprefix("recipes/")
-    if key in known:
+    key, known = _key(name), _bundled()
+    if key in known and known[key].name != BASE:
         return known[key]
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else "."
-    raise BadRecipe(f"No recipe '{name}'{hint} The recipes are in {root}")
+    raise BadRecipe(f"No recipe '{name}'{_nearest(key)} The recipes are in {recipe_folder()}")
 
 
 def find_recipes(names: list[str]) -> list[Path]:
     """Return the files of recipes and of folders of recipes, each once, in the order of names.
 
+    A folder is one of ours, such as ``zhong2020/table4`` (``.`` is all of them), or else a folder
+    of the user's.
+
     Raises:
-        BadRecipe: a name that is neither.
+        BadRecipe: a name that is neither, a folder without recipes, or two files of one name.
     """
+    root = recipe_folder().resolve()
     found: dict[Path, None] = {}
     for name in names:
-        folder = recipe_folder() / name.removeprefix("recipes/")
+        ours = (root / name.removeprefix("recipes/")).resolve()
+        folder = ours if ours.is_dir() and ours.is_relative_to(root) else Path(name)
         paths = sorted(folder.rglob("*.toml")) if folder.is_dir() else [find_recipe(name)]
-        found |= {path.resolve(): None for path in paths if path.name != BASE}
+        recipes = {path.resolve(): None for path in paths if path.name != BASE}
+        if folder.is_dir() and not recipes:
+            raise BadRecipe(
+                f"The folder '{name}' holds no recipe: no .toml file but {BASE}, which is there to "
+                f"be extended. Ours are in {root}"
+            )
+        found |= recipes
+    named: dict[str, Path] = {}
+    for path in found:
+        other = named.setdefault(recipe_name(path), path)
+        if other != path:  # their results would go into one folder
+            raise BadRecipe(
+                f"{other} and {path} have one name; rename one of them, or run it alone"
+            )
     return list(found)
+
+
+def _bundled() -> dict[str, Path]:
+    """Return the files that come along, by name; those that are only to be extended, too."""
+    root = recipe_folder()
+    return {p.relative_to(root).with_suffix("").as_posix(): p for p in root.rglob("*.toml")}
+
+
+def _key(name: str | os.PathLike[str]) -> str:
+    return Path(name).as_posix().removesuffix(".toml").removeprefix("recipes/")
+
+
+def _nearest(key: str) -> str:
+    """Return the end of a sentence that asks for the bundled recipe nearest to a name."""
+    known = [name for name, path in _bundled().items() if path.name != BASE]
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else "."
 
 
 def recipe_name(path: Path) -> str:
@@ -284,13 +364,19 @@ def read_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
     """Return the recipe of a TOML file, its ``extends`` followed and ``changes`` laid over it.
 
     Raises:
-        BadRecipe: not TOML, an unknown key (with the nearest known one), a missing or wrong value.
+        BadRecipe: not TOML, an unknown key (with the nearest known one), a missing or wrong value,
+            a loss that there is not or that has no such option.
     """
+    # Here, because it takes PyTorch, which finding recipes does not.
+    from lightser.losses.options import check_options
+
     facts = _merge(_read_toml(path, ()), changes or {})
     try:
-        return typing.cast(Recipe, _build(Recipe, facts, ""))
+        recipe = typing.cast(Recipe, _build(Recipe, facts, ""))
+        check_options(recipe.loss.name, recipe.loss.options)
     except LightserError as error:
         raise BadRecipe(f"{path.name}: {error}") from None
+    return recipe
 
 
 def _read_toml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -298,14 +384,30 @@ def _read_toml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadRecipe(f"{path.name}: extends itself, by way of {seen[-1].name}")
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadRecipe(f"{seen[-1].name}: extends '{path}', which does not exist") from None
+    except OSError as error:
+        raise BadRecipe(f"Cannot read the recipe {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path.name}: not TOML: {error}") from None
     base = facts.pop("extends", None)
     if base is None:
         return facts
-    return _merge(_read_toml((path.parent / base).resolve(), (*seen, path)), facts)
+    return _merge(_read_toml(_extended(path, base), (*seen, path)), facts)
+
+
+def _extended(path: Path, base: Any) -> Path:
+    """Return the file that the recipe ``path`` extends: beside it, or else one of ours."""
+    if not isinstance(base, str):
+        raise BadRecipe(f"{path.name}: extends must be the name of a recipe, not {base!r}")
+    beside = path.parent / base
+    if beside.is_file():
+        return beside.resolve()
+    key, known = _key(base), _bundled()
+    if key in known:
+        return known[key].resolve()
+    raise BadRecipe(
+        f"{path.name}: extends '{base}', which does not exist: there is no such file in "
+        f"{path.parent.absolute()}, and no recipe of that name in {recipe_folder()}{_nearest(key)}"
+    )
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -385,3 +487,24 @@ def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
         close = difflib.get_close_matches(value, known, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else "."
         raise BadRecipe(f"{what} cannot be '{value}'{hint} Known: {', '.join(known)}")
+
+
+def _within(
+    what: str,
+    value: float | None,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Refuse a number out of its range, or none at all; None is what is not given."""
+    if value is None:
+        return
+    if not -math.inf < value < math.inf:
+        raise BadRecipe(f"{what} must be a finite number, not {value!r}")
+    if least <= value <= most and above < value < below:
+        return
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
+    words = " and ".join(f"{word} {at:.12g}" for word, at in bounds.items() if math.isfinite(at))
+    raise BadRecipe(f"{what} must be {words}, not {value!r}")
