@@ -24,11 +24,13 @@ import sklearn.metrics
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-import lightser.cli.report  # noqa: F401  # registers its commands
+import lightser.cli.report  # registers its commands
+import lightser.report.compare
 from lightser.cli import app
 from lightser.corpora import CORPORA, emodb
 from lightser.errors import BadResults, LightserWarning, UnknownName
 from lightser.report import html, plots, tables
+from lightser.report.clip import Track, draw_clip, envelope
 from lightser.report.compare import compare
 from lightser.report.results import Result, families, find_results, read_result, selection_gain
 from lightser.training.scores import score_predictions
@@ -447,6 +449,16 @@ def test_scores_that_the_predictions_do_not_bear_out_are_corrected_and_reported(
         ("scores.json", "{", "Cannot read .*scores.json"),
         ("scores.json", "[]", "is not a JSON object"),
         ("scores.json", "{}", "has no 'labels'"),
+        ("scores.json", '{"labels": [1]}', "'labels' must be words"),
+        ("scores.json", '{"labels": ["fear"], "pooled": 3}', "'pooled' must be an object, not 3"),
+        (
+            "scores.json",
+            '{"labels": ["fear"], "pooled": {"ua": "much"}}',
+            "'pooled.ua' must be a number, not 'much'",
+        ),
+        ("scores.json", '{"labels": ["fear"], "published": 90.1}', "'published' must be an object"),
+        ("scores.json", '{"labels": ["fear"], "left_out": 3}', "'left_out' must be an object"),
+        ("scores.json", '{"labels": ["fear"], "length": "half"}', "'length' must be a number"),
         ("predictions.csv", None, "Cannot read .*predictions.csv"),
         ("predictions.csv", "utterance,truth\na,fear\n", "lacks the columns corpus, speaker"),
         ("history.csv", "fold,seed\n03,0\n", "lacks the columns epoch"),
@@ -464,6 +476,27 @@ def test_a_broken_results_folder_is_refused_in_one_line(
     with pytest.raises(BadResults, match=message) as error:
         read_result(folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("seed", ["first", "0.5", ""])
+def test_a_seed_that_is_no_whole_number_is_refused_in_one_line(
+    results_root: Path, tmp_path: Path, seed: str
+) -> None:
+    folder = altered(results_root / "light_sernet/table1/emodb-ce-3s", tmp_path / "broken")
+    table = pd.read_csv(folder / "predictions.csv", dtype=str)
+    table.loc[3, "seed"] = seed
+    table.to_csv(folder / "predictions.csv", index=False)
+    with pytest.raises(BadResults, match=rf"predictions.csv: seed '{seed}' is not a whole number"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_one_folder_that_holds_no_result_is_named_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadResults) as error:
+        read_result(tmp_path / name)
+    assert str(error.value).count(str(tmp_path / name)) == 1
+    assert "Errno" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
@@ -488,6 +521,30 @@ def test_a_result_is_honest_only_without_any_help_from_the_test_part(
     assert honest_one.is_honest
     assert not helped.is_honest
     assert helped.caveats == [words]
+
+
+@pytest.mark.parametrize("label_map", [None, {"anger": "anger", "joy": "happiness"}])
+def test_scores_over_some_of_a_corpus_classes_say_so_in_every_table(
+    honest_one: Result, label_map: dict[str, str] | None
+) -> None:
+    facts = {"left_out": {"surprise": 669, "calm": 2}, "label_map": label_map}
+    partly = replace(honest_one, scores={**honest_one.scores, **facts})
+    words = "7 of 9 classes" if label_map is None else "2 of 4 classes"
+    assert partly.caveats == [words] and partly.is_honest
+    assert words in tables.protocol_cell(partly)
+    assert words in tables.to_csv([partly]) and words in tables.to_markdown([partly])
+    assert html.to_html([partly]).count(words) >= 3, "the table, the recalls, its own section"
+    assert any(words in text for text in texts(plots.intervals([partly])))
+    assert honest_one.caveats == []
+
+
+def test_a_linear_svm_has_no_epoch_to_tell_of(results: list[Result], honest_one: Result) -> None:
+    classic = by_name(results, "classic/emodb-compare-svm")
+    scores = {**classic.scores, "selected_on": "last"}
+    last = replace(classic, scores=scores, history=pd.DataFrame())
+    assert tables.protocol_cell(classic) == tables.protocol_cell(last) == "loso"
+    assert "last epoch" not in html.to_html([last])
+    assert tables.protocol_cell(honest_one) == "loso, epoch chosen on validation"
 
 
 def test_selection_is_worth_the_best_epochs_less_the_last_ones(published_one: Result) -> None:
@@ -550,6 +607,16 @@ def test_a_row_has_pooled_score_interval_and_published_figure(published_one: Res
     assert cells["Published UA / WA"] == "94.15 / 94.21"
     assert cells["Parameters"] == "461,703"
     assert cells["Runs"] == "10 folds × 1 seed"
+
+
+@pytest.mark.parametrize("at", ["scores", "recipe"])
+def test_a_published_mean_over_folds_is_marked_beside_our_pooled_score(
+    published_one: Result, at: str
+) -> None:
+    facts = getattr(published_one, at)
+    says = {**published_one.scores["published"], "statistic": "fold_mean"}
+    marked = replace(published_one, **{at: {**facts, "published": says}})
+    assert tables.published_cell(marked) == "94.15 / 94.21, fold mean"
 
 
 def test_what_is_quick_or_incomplete_is_marked(results: list[Result]) -> None:
@@ -834,7 +901,34 @@ def test_the_best_honest_result_leads_the_page_and_quick_ones_never_do(
     flattered = copy.deepcopy(quick)
     flattered.scores["pooled"]["ua"] = 0.999
     lead = Page(html.to_html([flattered, *(r for r in results if r is not quick)])).text
-    assert "best honest result is 86.8 UA" in lead
+    assert "best honest result of whole runs is 86.8 UA" in lead
+
+
+def test_intervals_that_overlap_are_no_verdict_and_the_page_names_the_paired_test(
+    page: Page,
+) -> None:
+    words = "may still differ: lightser compare, the paired test, is the way to ask"
+    assert words in page.text and "neither wins" not in page.text
+
+
+def test_what_a_result_lacks_stands_beside_its_title_wherever_it_is_drawn(
+    results: list[Result], page: Page
+) -> None:
+    partial = by_name(results, "zhong2020/table4/emodb-n4-ce")
+    title = f"{partial.title} (9 of 27 folds)"
+    assert title in page.text
+    assert title in texts(plots.intervals(results))
+    wordy = replace(partial, scores={**partial.scores, "title": 80 * "x"})
+    (label,) = (text for text in texts(plots.intervals([wordy])) if "x" in text)
+    assert label.endswith("x… (9 of 27 folds)") and len(label) == 56
+
+
+def test_recalls_say_in_words_which_are_honest(results: list[Result]) -> None:
+    told = tables.telling(results)
+    text = Page(html.to_html(told)).text
+    recalls = text.partition("Recall by class")[2].partition("One by one")[0]
+    places = [recalls.index(words) for words in ("Honest", "ComParE", "As published", "Zhong 2020")]
+    assert places == sorted(places)
 
 
 def test_the_same_results_in_any_order_make_the_same_page(
@@ -857,6 +951,36 @@ def test_what_a_recipe_says_cannot_break_the_page(honest_one: Result) -> None:
     assert page.open == []
     assert "script" not in page.tags
     assert page.text.count(words) > 4
+
+
+# --- the picture of one clip ---
+
+
+@dataclass(frozen=True)
+class Stretch:
+    start: float
+    end: float
+    label: str
+    probabilities: dict[str, float]
+
+
+@pytest.mark.parametrize("scope", ["whole clip", "channel 2", ""])
+def test_a_verdict_says_what_it_is_about_in_smaller_words_to_its_left(scope: str) -> None:
+    wave = envelope([np.linspace(-1, 1, 100, dtype=np.float32)], 100)
+    calm = [Stretch(0.0, 1.0, "neutral", {"anger": 0.1, "neutral": 0.9})]
+    given = {} if scope == "whole clip" else {"scope": scope}
+    track = Track(wave, calm, ("anger", 1.0), "", **given)
+    figure = draw_clip([track], ["anger", "neutral"], duration_s=1.0, title="clip.wav")
+    figure.draw_without_rendering()
+    shown = {text.get_text(): text for text in figure.findobj(matplotlib.text.Text)}
+    verdict = shown["anger 100 %"]
+    assert (f"{scope}:" in shown) == bool(scope)
+    if scope:
+        about = shown[f"{scope}:"]
+        assert about.get_fontsize() < verdict.get_fontsize()
+        assert about.get_color() != verdict.get_color()
+        (left, right) = (text.get_window_extent() for text in (about, verdict))
+        assert left.x1 < right.x0 and abs(left.y0 - right.y0) < 12
 
 
 # --- two results ---
@@ -890,7 +1014,67 @@ def test_only_utterances_that_both_have_tested_are_compared(
     tested = set(published_one.predictions["utterance"])
     assert found.utterances == len(tested) < 535
     assert (found.only_a, found.only_b) == (0, 535 - len(tested))
-    assert not found.is_one_to_one
+    assert not found.is_one_to_one and found.once_each
+
+
+def test_repeated_hold_outs_on_the_same_parts_are_paired_decision_by_decision(
+    published_one: Result,
+) -> None:
+    table = published_one.predictions
+    rng = np.random.default_rng(0)
+    other = table.assign(predicted=table["truth"].where(rng.random(len(table)) < 0.6, "anger"))
+    worse = replace(published_one, predictions=other.sample(frac=1, random_state=1))
+    for score in ("ua", "wa", "weighted_f1"):
+        found = compare(published_one, worse, score=score)
+        assert found.a == pytest.approx(published_one.scores["pooled"][score])
+        expected = score_predictions(other, LABELS)["pooled"][score]
+        assert found.b == pytest.approx(expected)
+        assert found.test.difference == pytest.approx(found.a - found.b)
+    assert not found.once_each and not found.is_one_to_one
+    assert found.utterances == table["utterance"].nunique() < len(table)
+
+
+def weighted_ua(table: pd.DataFrame) -> float:
+    """Return UA with each utterance of weight 1, shared by the decisions on it."""
+    weights = 1 / table.groupby("utterance")["utterance"].transform("size")
+    return float(
+        sklearn.metrics.recall_score(
+            table["truth"], table["predicted"], average="macro", sample_weight=weights
+        )
+    )
+
+
+def test_repeated_hold_outs_on_other_parts_count_each_utterance_once(
+    published_one: Result,
+) -> None:
+    table = published_one.predictions
+    times = table.groupby("utterance")["utterance"].transform("size")
+    rng = np.random.default_rng(0)
+    # Right where it was tested often: decisions weighted by their number would flatter it.
+    other = table.assign(predicted=table["truth"].where(times > 2, "anger"))
+    other = other[rng.random(len(other)) < 0.7].assign(seed=1)
+    found = compare(published_one, replace(published_one, predictions=other))
+    shared = table[table["utterance"].isin(other["utterance"])]
+    assert found.a == pytest.approx(weighted_ua(shared))
+    assert found.b == pytest.approx(weighted_ua(other))
+    assert found.test.difference == pytest.approx(found.a - found.b)
+    assert abs(found.b - ua_by_scikit_learn(other)) > 0.02
+    assert found.once_each and not found.is_one_to_one
+    back = compare(replace(published_one, predictions=other), published_one)
+    assert (back.a, back.b) == (found.b, found.a)
+    assert back.test.difference == -found.test.difference
+
+
+def test_more_decisions_than_can_be_spread_evenly_are_spread_almost_evenly(
+    published_one: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = published_one.predictions.assign(seed=1)
+    second = replace(published_one, predictions=other[::2])
+    exact = compare(published_one, second)
+    monkeypatch.setattr(lightser.report.compare, "MOST_ROWS", 0)
+    rough = compare(published_one, second)
+    assert rough.a == pytest.approx(exact.a, abs=0.002)
+    assert rough.b == pytest.approx(exact.b, abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -964,6 +1148,19 @@ def test_compare_prints_difference_interval_and_p(results_root: Path) -> None:
     )
     assert re.search(r"p +0\.\d{4} by all swaps", done.stdout)
     assert "535 utterances that both have" in done.stdout
+
+
+def test_compare_says_where_each_utterance_counts_once(results_root: Path) -> None:
+    words = ["light_sernet/table1/emodb-ce-3s", "classic/emodb-compare-svm"]
+    done = CliRunner().invoke(app, ["compare", *(str(results_root / word) for word in words)])
+    assert "that both have, each counted once, though decided on several times" in done.stdout
+
+
+def test_compare_names_a_folder_that_is_not_there_once(results_root: Path) -> None:
+    nowhere = results_root / "nowhere"
+    done = CliRunner().invoke(app, ["compare", str(nowhere), str(results_root / SYSTEMS[0].name)])
+    assert isinstance(done.exception, BadResults)
+    assert str(done.exception) == f"There is no results folder {nowhere}"
 
 
 def test_report_needs_no_torch(results_root: Path) -> None:

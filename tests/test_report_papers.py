@@ -1,5 +1,6 @@
 """The papers' tables beside what was found: whole, partly finished, quick and missing rows."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from test_report import Page
 
 from lightser.corpora import CORPORA
-from lightser.report import html, rows
+from lightser.report import html, rows, rows_html
 from lightser.report.papers import (
     TITLES,
+    Row,
     absence,
     belongs_to_papers,
     ladder,
@@ -110,9 +112,17 @@ def row(found: list[Result], name: str):
 def test_all_tables_of_the_papers_are_shown_and_one_that_they_could_not_make(found):
     tables = paper_tables(found)
     assert [table.name for table in tables] == list(TITLES)
-    assert sum(len(table.rows) for table in tables) == 57 + 5 + 1
+    assert sum(len(table.rows) for table in tables) == 57 + 5 + 1 + 8
     first = next(table for table in tables if table.name == "zhong2020/table4").rows[0]
     assert first.part == "Emo-DB", "what anybody can run comes first"
+
+
+def test_design_choices_are_shown_below_the_row_that_they_change(found):
+    (table,) = (t for t in paper_tables(found) if t.name == "light_sernet/ablations")
+    first, *others = table.rows
+    assert first.name == ROW and first.ours is found[0]
+    assert len(others) == 7 and all(here.name.startswith(table.name) for here in others)
+    assert belongs_to_papers(replace(found[0], scores={"recipe": others[0].name}))
 
 
 def test_a_row_has_the_printed_figure_ours_the_honest_one_and_what_protocol_is_worth(found):
@@ -120,10 +130,47 @@ def test_a_row_has_the_printed_figure_ours_the_honest_one_and_what_protocol_is_w
     assert here.ours is found[0] and here.honest is found[1]
     ours, honest = (100 * result.scores["pooled"]["ua"] for result in found[:2])
     title, printed, as_published, strict, worth = rows.cells(here)
-    assert printed == "94.15 / 94.21"
+    assert printed == "94.15 / 94.21 / 94.16"
+    assert as_published.endswith(f" / {100 * found[0].scores['pooled']['weighted_f1']:.1f}")
     assert as_published.startswith(f"{ours:.1f} [") and strict.startswith(f"{honest:.1f} [")
     assert worth == f"+{ours - honest:.1f}"
     assert title == "Light-SERNet, cross-entropy, 3 s (Emo-DB)"
+
+
+def with_published(here: Row, **says) -> Row:
+    """Return a row whose paper prints something else."""
+    recipe = replace(here.recipe, published=replace(here.published, **says))
+    return replace(here, recipe=recipe)
+
+
+def test_f1_stands_beside_ua_and_wa_on_both_sides_only_where_it_is_printed(found):
+    here = row(found, ROW)
+    without = rows.cells(with_published(here, f1=None))
+    assert without[1] == "94.15 / 94.21"
+    assert [cell.count(" / ") for cell in without[1:4]] == [1, 1, 1]
+    assert [cell.count(" / ") for cell in rows.cells(here)[1:4]] == [2, 2, 2]
+    assert rows.published_words(with_published(here, ua=None, wa=None)) == "– / – / 94.16"
+    assert rows.published_words(with_published(here, ua=None, wa=None, f1=None)) == "–"
+
+
+def test_beside_a_published_mean_over_folds_stands_ours_and_says_so(found):
+    here = with_published(row(found, ROW), statistic="fold_mean", f1=None)
+    honest = copy.deepcopy(found[1])
+    for score, mean in (("ua", 0.5), ("wa", 0.6)):
+        honest.scores["fold_mean"][score] = {"mean": mean, "std": 0.074}
+    here = replace(here, honest=honest)
+    _, printed, ours, strict, worth = rows.cells(here)
+    assert printed == "94.15 / 94.21" and ours.endswith(", fold mean") and "[" not in ours
+    assert strict == "50.0 ± 7.4 / 60.0, fold mean"
+    means = found[0].scores["fold_mean"]["ua"]["mean"], 0.5
+    assert worth == f"+{100 * (means[0] - means[1]):.1f}"
+    text = html.to_html(found, rows=[here])
+    assert "50.0 ± 7.4" in text.replace("&nbsp;", " ")
+    assert '<span class="note">fold mean</span>' in text
+    dot = rows_html.Scale([0.0]).result(honest, "fold_mean")
+    assert 'dot" style="left:50.0%"' in dot and "span" not in dot
+    quickly = replace(row(found, "zhong2020/table4/emodb-n4-ce").ours)
+    assert "±" not in rows.score_words(quickly, here) and quickly.is_quick
 
 
 def test_a_row_that_repeats_another_shows_the_same_result(found):
@@ -182,8 +229,17 @@ def test_the_page_shows_the_ladder_and_every_row_and_all_its_links_lead_somewher
             assert rows.published_words(here) in words
     top, bottom = (100 * found[i].scores["pooled"]["ua"] for i in (4, 6))
     assert f"{top - bottom:.1f} points are protocol" in words
+    assert "lie between the first rung" not in words, "the last rung was not run"
     assert "3 of 10 hold-outs" in words and "12 rows, needs IEMOCAP" in words
     assert fingerprint(found) in text
+
+
+def test_points_between_the_first_rung_and_the_last_are_not_all_called_protocol(found, tmp_path):
+    last = made_up(tmp_path, RUNGS[3], 0.6)
+    text = Page(html.to_html([*found, last])).text.replace("\N{NO-BREAK SPACE}", " ")
+    worth = 100 * (found[4].scores["pooled"]["ua"] - last.scores["pooled"]["ua"])
+    assert f"{worth:.1f} points lie between the first rung and the last" in text
+    assert "the last also trains on a fifth less" in text and "points are protocol" not in text
 
 
 def test_the_markdown_page_has_a_cell_under_every_heading_and_the_recalls(found):
@@ -193,7 +249,9 @@ def test_the_markdown_page_has_a_cell_under_every_heading_and_the_recalls(found)
         assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, block
     recall = 100 * found[1].scores["recalls"]["anger"]
     title = found[1].title
-    assert f"| {title} | {recall:.0f} |" in text
+    assert f"| {title} | honest | {recall:.0f} |" in text
+    short = 100 * found[8].scores["recalls"]["anger"]
+    assert f"{found[8].title} (10 % of the updates) | as published | {short:.0f} |" in text
     assert "quick run" in text and fingerprint(found) in text
 
 

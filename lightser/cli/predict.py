@@ -383,6 +383,7 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
             segments,
             verdict or likeliest(segments),
             f"channel {channel}",
+            "whole clip" if verdict else "on average",
         )
         for channel, segments in sorted(heard.items(), key=lambda item: item[0] or 0)
     ]

@@ -132,7 +132,8 @@ def print_table(results: "Sequence[Result]") -> None:
 
 
 @app.command(
-    epilog="Example: lightser compare results/honest/emodb-light_sernet results/zhong2020/emodb"
+    epilog="Example: lightser compare results/honest/emodb-light_sernet "
+    "results/honest/emodb-compare-svm"
 )
 def compare(
     a: Annotated[Path, typer.Argument(metavar="RESULT_A", help="A results folder.")],
@@ -186,5 +187,8 @@ def comparison_lines(pair: "Sequence[Result]", found: "Comparison", score: str) 
         for letter, n in (("A", found.only_a), ("B", found.only_b))
         if n
     ]
-    lines.append("; ".join([f"on     {found.utterances} utterances that both have", *left_out]))
+    both = f"on     {found.utterances} utterances that both have"
+    if found.once_each:  # a report counts each decision once, and so prints another score
+        both += ", each counted once, though decided on several times"
+    lines.append("; ".join([both, *left_out]))
     return lines

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
@@ -52,12 +53,15 @@ class Track:
         segments: in the order of time.
         verdict: the likeliest label of all of it, and its probability.
         name: such as "channel 1"; a single track needs none.
+        scope: what the verdict is about, written before it: the panels below may show something
+            else most of the time.
     """
 
     wave: NDArray[np.float32]
     segments: Sequence[Heard]
     verdict: tuple[str, float]
     name: str = ""
+    scope: str = "whole clip"
 
 
 def envelope(
@@ -157,16 +161,29 @@ def draw_clip(
     with mpl.rc_context({"font.family": "sans-serif", "font.size": 9}):
         figure = Figure(figsize=(_WIDTH, height), dpi=150, facecolor="white")
 
-        def write(x: float, y: float, words: str, **style: object) -> None:
+        def write(x: float, y: float, words: str, **style: object) -> Text:
             """Write words at inches from the left and from above."""
             place = (x / _WIDTH, 1 - y / height)
-            figure.text(*place, words, parse_math=False, **style)  # type: ignore[arg-type]
+            return figure.text(*place, words, parse_math=False, **style)  # type: ignore[arg-type]
 
         def write_verdict(track: Track, y: float, size: float) -> None:
             label, confidence = track.verdict
             colour = _readable(colours[label]) if label in colours else MUTED
             style = {"fontsize": size, "fontweight": "bold", "color": colour, "ha": "right"}
-            write(_WIDTH - _RIGHT, y, f"{label} {100 * confidence:.0f} %", **style)
+            words = write(_WIDTH - _RIGHT, y, f"{label} {100 * confidence:.0f} %", **style)
+            if track.scope:
+                scope = Annotation(
+                    f"{track.scope}:",
+                    (0, 1 - y / height),  # left of the words, wherever they begin; on their line
+                    xycoords=(words, "figure fraction"),
+                    xytext=(-5, 0),
+                    textcoords="offset points",
+                    fontsize=0.75 * size,
+                    color=MUTED,
+                    ha="right",
+                    parse_math=False,
+                )
+                figure.add_artist(scope)
 
         write(_LEFT, 0.38, title, fontsize=13, fontweight="bold", color=INK)
         if not heading:

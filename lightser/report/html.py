@@ -17,6 +17,7 @@ from lightser.report.papers import (
     Row,
     belongs_to_papers,
     classics,
+    full_title,
     paper_tables,
 )
 from lightser.report.results import (
@@ -203,7 +204,9 @@ def _lead(results: Sequence[Result]) -> str:
                 )
                 continue
             by = "the classic, " if best.is_classic else ""
-            sentences.append(f"On {name}, the best honest result is {score} by {by}{_link(best)}.")
+            sentences.append(
+                f"On {name}, the best honest result of whole runs is {score} by {by}{_link(best)}."
+            )
         classic = classics(honest).get(corpus)
         if classic is not None and not best.is_classic:
             sentences.append(
@@ -234,7 +237,8 @@ def _overview(corpus: str, results: Sequence[Result]) -> str:
                 plots.intervals(_by_system(results), plots.PAGE), f"Scores with intervals, {corpus}"
             ),
             "How sure each score is",
-            "UA with its 95 % interval over speakers. Where two overlap widely, neither wins.",
+            "UA with its 95 % interval over speakers. Two whose intervals overlap may still "
+            "differ: <code>lightser compare</code>, the paired test, is the way to ask.",
         )
     ]
     for number, family in enumerate(families(results)):
@@ -355,17 +359,22 @@ def _recalls(results: Sequence[Result]) -> str:
     """Show each class's recall; results whose classes differ from the first one's are left out."""
     labels = results[0].labels
     rows = []
-    for result in results:
-        if result.labels != labels:
-            continue
-        shares = [result.scores["recalls"][label] for label in labels]
-        values = "".join(
-            f'<td class="recall" style="--share:{share or 0:.3f}">{percent(share, 0)}</td>'
-            for share in shares
-        )
+    for _, heading, group in grouped(result for result in results if result.labels == labels):
         rows.append(
-            f'<tr class="{_tone(result)}"><th scope="row">{_link(result)}</th>{values}</tr>'
+            f'<tr class="group {_tone(group[0])}"><th colspan="{len(labels) + 1}" '
+            f'scope="rowgroup">{escape(heading.partition(":")[0])}</th></tr>'
         )
+        for result in group:
+            shares = [result.scores["recalls"][label] for label in labels]
+            values = "".join(
+                f'<td class="recall" style="--share:{share or 0:.3f}">{percent(share, 0)}</td>'
+                for share in shares
+            )
+            lacks = escape(full_title(result).removeprefix(result.title))
+            rows.append(
+                f'<tr class="{_tone(result)}"><th scope="row">{_link(result)}{lacks}</th>'
+                f"{values}</tr>"
+            )
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
     return f"""<h3 class="apart">Recall by class</h3>
 <p class="small">Of each class, the share that is recognised, in per cent.</p>

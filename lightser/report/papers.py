@@ -29,11 +29,14 @@ TITLES = {
     "zhong2020/table4": "Zhong et al. 2020, Table 4: number of blocks",
     "zhong2020/table5": "Zhong et al. 2020, Table 5: comparison",
     "light_sernet/table1": "Light-SERNet, Table 1: length and loss",
+    "light_sernet/ablations": "Light-SERNet, the design choices that its slides name",
     "light_sernet/table2": "Light-SERNet, Table 2: comparison on IEMOCAP",
     "light_sernet/table3": "Light-SERNet, Table 3: comparison on improvised IEMOCAP",
     "light_sernet/table4": "Light-SERNet, Table 4: comparison on Emo-DB",
     "baselines/dnn_elm": "DNN-ELM on Emo-DB, measured by Chen et al. 2018, in no table of the two",
 }
+# Rows of other tables that a table begins with, to be compared with its own.
+BEGINS_WITH = {"light_sernet/ablations": "light_sernet/table1/emodb-ce-3s"}
 TWINS = "honest"  # folder of recipes that run the papers' rows under an honest protocol
 HOLD_OUTS = ("light_sernet", "random_holdout")  # protocols whose parts are called so
 LADDER = "ladder"  # folder of recipes that differ in the protocol alone, from lax to strict
@@ -67,6 +70,11 @@ class Row:
         return self.recipe.published or Published()
 
     @property
+    def statistic(self) -> str:
+        """What the printed figures are: ``"pooled"``, or ``"fold_mean"``, a mean over folds."""
+        return str(getattr(self.published, "statistic", "pooled"))
+
+    @property
     def is_ours_alone(self) -> bool:
         """Whether there is nothing published, and the recipe's own protocol is honest."""
         return self.recipe.published is None and self.ours is not None and self.ours.is_honest
@@ -74,7 +82,9 @@ class Row:
     @property
     def worth_of_protocol(self) -> float | None:
         """The points of UA (fractions) that the published protocol adds; None if not known."""
-        return None if self.ours is self.honest else gain(self.ours, self.honest)
+        if self.ours is self.honest:
+            return None
+        return gain(self.ours, self.honest, self.statistic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +145,8 @@ def paper_tables(results: Iterable[Result]) -> list[PaperTable]:
     tables = []
     for name, title in TITLES.items():
         notes = _notes(name) or {recipe_name(path): "" for path in find_recipes([name])}
+        if name in BEGINS_WITH:
+            notes = {BEGINS_WITH[name]: "", **notes}
         rows = sorted(
             (row_of(row, read_recipe(_file(row)), found, note) for row, note in notes.items()),
             key=_corpus_order,
@@ -206,11 +218,19 @@ def ladder(results: Iterable[Result]) -> list[Rung]:
     return rungs
 
 
-def gain(result: Result | None, before: Result | None) -> float | None:
+def score_of(result: Result, score: str, statistic: str = "pooled") -> float:
+    """Return a score (a fraction), pooled or as the mean over folds (``"fold_mean"``)."""
+    scores = result.scores
+    if statistic == "fold_mean":
+        return float(scores["fold_mean"][score]["mean"])
+    return float(scores["pooled"][score])
+
+
+def gain(result: Result | None, before: Result | None, statistic: str = "pooled") -> float | None:
     """Return by how much UA (a fraction) differs; None unless both are whole."""
     if result is None or before is None or not (result.is_whole and before.is_whole):
         return None
-    return float(result.scores["pooled"]["ua"] - before.scores["pooled"]["ua"])
+    return score_of(result, "ua", statistic) - score_of(before, "ua", statistic)
 
 
 def belongs_to_papers(result: Result) -> bool:
@@ -249,6 +269,12 @@ def progress_words(result: Result) -> str:
         unit = parts if len(scores.get("seeds") or [0]) == 1 else "jobs"
         words.append(f"{scores.get('folds_done')} of {scores.get('folds_planned')} {unit}")
     return ", ".join(words)
+
+
+def full_title(result: Result) -> str:
+    """Return the title with what sets the result apart from a whole one of all classes."""
+    lacks = ", ".join(filter(None, [result.class_words, progress_words(result)]))
+    return f"{result.title} ({lacks})" if lacks else result.title
 
 
 def classics(results: Iterable[Result]) -> dict[str, Result]:

@@ -122,6 +122,22 @@ class Result:
         return str(self.recipe.get("model", {}).get("name", "")) == "functionals_svm"
 
     @property
+    def class_words(self) -> str:
+        """Say over how many of the corpus's classes the scores are, or "": ``5 of 6 classes``."""
+        left_out = self.scores.get("left_out") or {}
+        if not left_out:
+            return ""
+        tested = len(self.scores.get("label_map") or set(self.predictions["truth"]))
+        return f"{tested} of {tested + len(left_out)} classes"
+
+    @property
+    def published_statistic(self) -> str:
+        """What the paper's figures are: ``"pooled"``, or ``"fold_mean"``, a mean over folds."""
+        says = (self.scores.get("published"), self.recipe.get("published"))
+        found = [facts["statistic"] for facts in says if facts and "statistic" in facts]
+        return str(found[0]) if found else "pooled"
+
+    @property
     def caveats(self) -> list[str]:
         """What must be said wherever this result is printed, in words; the gravest first."""
         scores = self.scores
@@ -132,6 +148,8 @@ class Result:
             words.append("test speakers in training")
         if scores.get("transductive", False):
             words.append("uses the test speaker's data")
+        if self.class_words:
+            words.append(self.class_words)
         if self.cut_words:
             words.append(self.cut_words)
         if not scores.get("complete", True):
@@ -167,11 +185,14 @@ SELECTED_ON = {
 def protocol_words(result: Result) -> str:
     """Return the protocol and how it chooses the epoch, in a few words.
 
+    A linear SVM has no epochs: of the classic it is the protocol alone.
+
     >>> protocol_words(Result(folder=Path(), scores={"protocol": "loso", "selected_on": "last"},
     ...     predictions=pd.DataFrame()))
     'loso, last epoch'
     """
-    chosen = SELECTED_ON.get(str(result.scores.get("selected_on")), "")
+    selected_on = "" if result.is_classic else str(result.scores.get("selected_on"))
+    chosen = SELECTED_ON.get(selected_on, "")
     return ", ".join(filter(None, [str(result.scores.get("protocol", "")), chosen]))
 
 
@@ -243,14 +264,18 @@ def read_result(folder: Path) -> Result:
     Raises:
         BadResults: a file is missing or cannot be understood.
     """
-    written = _read_json(folder / "scores.json")
-    labels = written.get("labels")
-    if not isinstance(labels, list) or not labels:
-        raise BadResults(f"{folder / 'scores.json'} has no 'labels'")
+    if not folder.is_dir():
+        raise BadResults(f"There is no results folder {folder}")
+    path = folder / "scores.json"
+    if not path.exists():
+        raise BadResults(f"No results in {folder}: a results folder holds a scores.json")
+    written = _read_json(path)
+    _check_scores(written, path)
+    labels = written["labels"]
     predictions = read_predictions(folder / "predictions.csv", labels)
     computed = score_predictions(predictions, labels)
     for name, value in computed["pooled"].items():
-        before = written.get("pooled", {}).get(name)
+        before = (written.get("pooled") or {}).get(name)
         if before is not None and not math.isclose(before, value, abs_tol=1e-6):
             warnings.warn(
                 f"{folder}: scores.json says {name} {before:.4f}, its predictions {value:.4f}; "
@@ -271,20 +296,25 @@ def read_predictions(path: Path, labels: list[str] | None = None) -> pd.DataFram
     """Read a predictions table; names stay strings (speaker "03", label "nan").
 
     Raises:
-        BadResults: not there, no such table, or a label that is not among ``labels``.
+        BadResults: not there, no such table, a label that is not among ``labels``, or a seed that
+            is no whole number.
     """
     text = dict.fromkeys(("utterance", "corpus", "speaker", "fold", "truth", "predicted"), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path} as a predictions table: {error}") from error
+        raise BadResults(f"Cannot read {path} as a predictions table: {_reason(error)}") from error
     if labels is None:
         labels = [name[2:] for name in table.columns if name.startswith("p_")]
     try:
         check_predictions(table, labels)
     except BadResults as error:
         raise BadResults(f"{path}: {error}") from error
-    return table
+    seeds = pd.to_numeric(table["seed"], errors="coerce")
+    wrong = (seeds % 1 != 0).to_numpy()  # what is no number is NaN, and so is its remainder
+    if wrong.any():
+        raise BadResults(f"{path}: seed '{table['seed'][wrong].iloc[0]}' is not a whole number")
+    return table.assign(seed=seeds.astype("int64"))
 
 
 def chosen_epochs(history: pd.DataFrame) -> pd.DataFrame:
@@ -340,11 +370,38 @@ def probabilities(result: Result) -> NDArray[np.float64]:
     return result.predictions[[f"p_{label}" for label in result.labels]].to_numpy(float)
 
 
+OBJECTS = ("pooled", "published", "left_out", "label_map", "versions")  # of scores.json
+
+
+def _check_scores(written: Mapping[str, Any], path: Path) -> None:
+    """Refuse a scores.json in which something that is read here is of another kind."""
+    labels = written.get("labels")
+    if not isinstance(labels, list) or not labels:
+        raise BadResults(f"{path} has no 'labels'")
+    if not all(isinstance(label, str) for label in labels):
+        raise BadResults(f"{path}: 'labels' must be words, not {labels}")
+    for name in OBJECTS:
+        if not isinstance(written.get(name), dict | None):
+            raise BadResults(f"{path}: '{name}' must be an object, not {written[name]!r}")
+    figures = {"length": written.get("length")}
+    for name, keys in (("pooled", None), ("published", ("ua", "wa", "f1"))):
+        inner = written.get(name) or {}
+        figures |= {f"{name}.{key}": inner.get(key) for key in (keys or inner)}
+    for name, value in figures.items():
+        if not isinstance(value, int | float | None):
+            raise BadResults(f"{path}: '{name}' must be a number, not {value!r}")
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file cannot be read, without its name, which an :class:`OSError` repeats."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path}: {error}") from error
+        raise BadResults(f"Cannot read {path}: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise BadResults(f"{path} is not a JSON object")
     return content
@@ -356,7 +413,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path}: {error}") from error
+        raise BadResults(f"Cannot read {path}: {_reason(error)}") from error
 
 
 def _read_history(path: Path) -> pd.DataFrame:
@@ -365,7 +422,7 @@ def _read_history(path: Path) -> pd.DataFrame:
     try:
         history = pd.read_csv(path, dtype={"fold": str})
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path}: {error}") from error
+        raise BadResults(f"Cannot read {path}: {_reason(error)}") from error
     missing = [column for column in HISTORY_COLUMNS if column not in history]
     if missing:
         raise BadResults(f"{path} lacks the columns {', '.join(missing)}")

@@ -6,13 +6,17 @@ from lightser.report.papers import (
     Row,
     absence,
     classics,
+    full_title,
     ladder,
     paper_tables,
     progress_words,
+    score_of,
 )
 from lightser.report.results import Result, fingerprint, interval
 from lightser.report.tables import (
     escape_markdown,
+    fold_mean_cell,
+    heading_of,
     ordered,
     percent,
     short_title,
@@ -20,11 +24,13 @@ from lightser.report.tables import (
     to_markdown,
 )
 
-HEADERS = ("Row", "Published UA / WA", "As published, ours", "Honest, ours", "Protocol")
+HEADERS = ("Row", "Published UA / WA / F1", "As published, ours", "Honest, ours", "Protocol")
 NOTE = (
-    "Ours: UA with its 95 % interval over speakers / WA, in per cent. As published: the protocol "
-    "of the paper, faults included. Honest: nobody who is tested was heard in training, or "
-    "chose the epoch. Protocol: what of our UA as published is not there under the honest one."
+    "Ours: pooled UA with its 95 % interval over speakers / pooled WA, in per cent, and weighted "
+    "F1 where the paper prints it. Where the paper prints means over folds, so do we, with their "
+    "standard deviation, and say so: fold mean. As published: the protocol of the paper, faults "
+    "included. Honest: nobody who is tested was heard in training, or chose the epoch. Protocol: "
+    "what of our UA as published is not there under the honest one."
 )
 LADDER_WORDS = (
     "One network, one training, one corpus; each rung changes one thing about how it is tested. "
@@ -33,6 +39,7 @@ LADDER_WORDS = (
     "must go."
 )
 RECALLS = "Of each class, the share that is recognised, in per cent; honest results first."
+FOLD_MEAN = "fold mean"
 QUICK = (
     "Quick run: a few epochs, two folds, one seed. It shows that everything runs, and nothing of "
     "how good it is."
@@ -43,27 +50,47 @@ SHORT = (
 RUNGS = ("Protocol", "UA [95 %] / WA", "Step")
 
 
-def published_words(row: Row) -> str:
-    """Return for example ``94.15 / 94.21``, or ``F1 69.29`` where that is all that is printed."""
+def published_words(row: Row, *, with_f1: bool = True) -> str:
+    """Return for example ``94.15 / 94.21 / 94.16``; the last is F1, and ``90.10 / –`` has none."""
     says = row.published
-    if says.ua is None and says.wa is None:
-        return "–" if says.f1 is None else f"F1 {says.f1:.2f}"
-    return " / ".join("–" if value is None else f"{value:.2f}" for value in (says.ua, says.wa))
+    figures = [says.ua, says.wa]
+    if with_f1 and says.f1 is not None:
+        figures.append(says.f1)
+    if all(figure is None for figure in figures):
+        return "–"
+    return " / ".join("–" if figure is None else f"{figure:.2f}" for figure in figures)
 
 
-def score_words(result: Result) -> str:
-    """Return for example ``82.6 [78.1–86.7] / 83.2``; a quick run has no interval worth saying."""
-    pooled, ends = result.scores["pooled"], None if result.is_quick else interval(result, "ua")
+def score_words(result: Result, row: Row | None = None) -> str:
+    """Return for example ``82.6 [78.1–86.7] / 83.2``; a quick run has no interval worth saying.
+
+    Args:
+        result: whose.
+        row: of a paper, to print what it prints: the statistic, and whether there is an F1.
+    """
+    statistic = "pooled" if row is None else row.statistic
+    scores = ["ua", "wa"]
+    if row is not None and row.published.f1 is not None:
+        scores.append("weighted_f1")
+    ua, *rest = (percent(score_of(result, score, statistic)) for score in scores)
+    if statistic == "fold_mean":
+        if not result.is_quick and result.predictions["fold"].nunique() > 1:
+            ua = fold_mean_cell(result)
+        return f"{' / '.join([ua, *rest])}, {FOLD_MEAN}"
+    ends = None if result.is_quick else interval(result, "ua")
     between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
-    return f"{percent(pooled['ua'])}{between} / {percent(pooled['wa'])}"
+    return " / ".join([ua + between, *rest])
 
 
-def result_words(result: Result | None, absent: str) -> str:
-    """Return the scores of a result and what it lacks, or ``absent``: why there is none."""
+def result_words(result: Result | None, absent: str, row: Row | None = None) -> str:
+    """Return the scores of a result and what it lacks, or ``absent``: why there is none.
+
+    ``row`` is as in :func:`score_words`.
+    """
     if result is None:
         return absent
     lacks = progress_words(result)
-    return score_words(result) + (f" ({lacks})" if lacks else "")
+    return score_words(result, row) + (f" ({lacks})" if lacks else "")
 
 
 def points(difference: float | None) -> str:
@@ -80,8 +107,8 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         f"{row.recipe.title} ({row.part})",
         published_words(row),
-        "–" if row.is_ours_alone else result_words(row.ours, row.absent),
-        result_words(row.honest, row.absent),
+        "–" if row.is_ours_alone else result_words(row.ours, row.absent, row),
+        result_words(row.honest, row.absent, row),
         points(row.worth_of_protocol),
     )
 
@@ -120,16 +147,23 @@ def note_for(results: Iterable[Result]) -> str:
 
 
 def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
-    """Return a table of recalls for each corpus and set of classes; quick runs are left out."""
+    """Return a table of recalls for each corpus and set of classes; quick runs are left out.
+
+    Beside the title stands how the result was tested: honest, or as published.
+    """
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in ordered(results):
         if not result.is_quick:
             groups.setdefault((result.corpus, *result.labels), []).append(result)
     return [
         _markdown(
-            (short_title(corpus), *labels),
+            (short_title(corpus), "Tested", *labels),
             (
-                (result.title, *(percent(result.scores["recalls"][label], 0) for label in labels))
+                (
+                    full_title(result),
+                    heading_of(result).partition(":")[0].lower(),
+                    *(percent(result.scores["recalls"][label], 0) for label in labels),
+                )
                 for result in group
             ),
         )

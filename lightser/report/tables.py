@@ -83,9 +83,15 @@ def ua_cell(result: Result) -> str:
 
 
 def published_cell(result: Result) -> str:
-    """Return for example ``94.15 / 94.21``, or "" where no paper has this row."""
+    """Return for example ``94.15 / 94.21``, or "" where no paper has this row.
+
+    What a paper prints as means over folds is marked so: the pooled score is another one.
+    """
     ua, wa = published(result, "ua"), published(result, "wa")
-    return "" if ua is None and wa is None else f"{percent(ua, 2)} / {percent(wa, 2)}"
+    if ua is None and wa is None:
+        return ""
+    mark = ", fold mean" if result.published_statistic == "fold_mean" else ""
+    return f"{percent(ua, 2)} / {percent(wa, 2)}{mark}"
 
 
 def fold_mean_cell(result: Result) -> str:
