@@ -405,6 +405,17 @@ def test_placing_clips_between_zeros_needs_a_front_end_for_which_zero_is_silence
         run_job(plan.jobs[0])
 
 
+def test_a_penalty_on_kernels_needs_a_network_that_names_them(tmp_path):
+    zhong = recipe(
+        frontend=Choice(name="zhong2020"),
+        model=Choice(name="zhong2020"),
+        optim=Optim(updates=1, kernel_penalty=1e-3),
+    )
+    plan = make_plan(zhong, tiny_corpus(), name="t", out=tmp_path)
+    with pytest.raises(BadRecipe, match="'zhong2020' does not; leave it out"):
+        prepare(plan.jobs[0])
+
+
 def test_a_network_that_hears_segments_trains_on_segments_and_decides_on_clips(tmp_path):
     protocol = ProtocolChoice(name="loso", options={"valid_speakers": 0}, select="last")
     elm = recipe(

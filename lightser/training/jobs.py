@@ -168,6 +168,11 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
     """Return the untrained system, standardised on the training part, and the parts' features."""
     torch.manual_seed(job.seed)  # initial weights
     system = build_system(job.recipe, len(job.labels))
+    if job.recipe.optim.kernel_penalty and not hasattr(system.network, "penalized"):
+        raise BadRecipe(
+            f"optim.kernel_penalty is for networks that say which kernels it is on, and "
+            f"'{job.recipe.model.name}' does not; leave it out, or take weight_decay"
+        )
     parts: dict[str, Clips | None] = {}
     for part in ("train", "valid", "test"):
         names = getattr(job.fold, part)
