@@ -4,9 +4,10 @@
     LIGHTSER_DATA=DIR python benchmarks/engines.py --device cuda --jobs 10
 
 Each engine trains some hold-outs of `light_sernet/table1/emodb-ce-3s` for two updates, and then for
-eighteen. The difference is sixteen updates, without starting processes and reading features; 3900 updates
-are a job (its evaluations are not counted). Beside the time on the clock stands the processors'
-own, which other work on the machine disturbs less. Writes the table ``benchmarks/engines.md``.
+eighteen. The difference is sixteen updates, without starting processes and reading features; 3900
+updates are a job (its evaluations are not counted). Beside the time on the clock stands the
+processors' own, which other work on the machine disturbs less. Writes the table
+``benchmarks/engines.md``.
 """
 
 import argparse
