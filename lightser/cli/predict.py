@@ -366,8 +366,9 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
     from lightser.report.clip import Track, draw_clip, envelope
 
     recognizer, rate = listen.recognizer, listen.recognizer.card.sample_rate
-    duration_s, verdict = audio_info(source).duration_s, None
-    if not listen.manner.wants_segments:
+    if listen.manner.wants_segments:
+        duration_s, verdict = audio_info(source).duration_s, None
+    else:
         clip = recognizer.predict(source)
         duration_s, verdict = clip.duration_s, (clip.label, clip.confidence)
         window, hop = finer(duration_s, recognizer.card.window_s)

@@ -231,20 +231,18 @@ def repeats_of(plans: "Sequence[Plan]") -> dict[str, str]:
 
 def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
     """Say how many jobs each recipe has and how long they will take, and how that was measured."""
+    from lightser.report.results import SELECTED_ON
     from lightser.training.cost import cost_of, duration
     from lightser.training.crossval import missing_jobs
 
     cost = cost_of(plans, told=lambda name: typer.echo(f"timing an update of {name}", err=True))
     n_jobs = n_missing = 0
-    chosen = {"valid_ua": "validation", "test_wa": "TEST"}
     for item in plans:
         missing = len(missing_jobs(item))
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         typer.echo(
             f"{item.name}: {len(item.part)} jobs, {len(item.part) - missing} done, "
-            f"{item.recipe.protocol.name}, "
-            + (f"epoch chosen on {on}" if (on := chosen.get(item.select)) else "last epoch")
-            + takes,
+            f"{item.recipe.protocol.name}, {SELECTED_ON[item.select]}{takes}",
             err=True,
         )
         n_jobs, n_missing = n_jobs + len(item.part), n_missing + missing

@@ -26,8 +26,8 @@ def limits_of(plan: Plan) -> str:
     table = plan.table
     speakers = len({speaker for speaker in table["speaker"] if speaker})
     languages = sorted({language for language in table["language"] if language})
-    spoken = f"in one language ({languages[0]})" if len(languages) == 1 else ""
-    spoken = spoken or f"in {', '.join(languages) or 'languages that nobody has named'}"
+    named = ", ".join(languages) or "languages that nobody has named"
+    spoken = f"in one language ({named})" if len(languages) == 1 else f"in {named}"
     if (table["style"] == "acted").all():
         heard = f"{len(table)} acted utterances by {speakers} speakers {spoken}"
         unheard = "Spontaneous speech, other languages, noise, children and overlapping voices"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from lightser.audio.channels import stream_channels
 from lightser.audio.files import Source, read_audio, stream_audio
 from lightser.inference.recognizer import Prediction, Recognizer
-from lightser.inference.segments import Segment
+from lightser.inference.segments import Segment, Wave
 from lightser.inference.smoothing import Smoothing
 from lightser.inference.sources import Audio, mono_blocks
 from lightser.inference.stream import Stream
@@ -79,10 +79,7 @@ class Listening:
         """
         rate = self.recognizer.card.sample_rate
         if not self.manner.per_channel:
-            stream = self.new_stream()
-            for wave in mono_blocks(source, sample_rate, rate):
-                yield from ((None, segment) for segment in stream.push(wave))
-            yield from ((None, segment) for segment in stream.flush())
+            yield from self._segments_of(mono_blocks(source, sample_rate, rate), None)
             return
         streams: list[Stream] = []
         for block in stream_channels(source, rate):  # type: ignore[arg-type]  # a file
@@ -113,7 +110,12 @@ class Listening:
             BadAudio: as :meth:`segments`; or it has no such channel or stretch.
         """
         if start is None and end is None and self.manner.wants_segments:
-            yield from self._segments_of(source, channel)
+            if channel is None:
+                yield from self.segments(source)
+            else:
+                rate = self.recognizer.card.sample_rate
+                waves = stream_audio(source, rate, channel=channel)
+                yield from self._segments_of(waves, channel)
             return
         heard, hertz = self.cut_out(source, start=start, end=end, channel=channel)
         offset = start or 0.0
@@ -143,13 +145,10 @@ class Listening:
         return read_audio(source, rate, start=start, end=end, channel=channel), rate
 
     def _segments_of(
-        self, source: Source, channel: int | None
+        self, waves: Iterable[Wave], channel: int | None
     ) -> Iterator[tuple[int | None, Segment]]:
-        if channel is None:
-            yield from self.segments(source)
-            return
         stream = self.new_stream()
-        for wave in stream_audio(source, self.recognizer.card.sample_rate, channel=channel):
+        for wave in waves:
             yield from ((channel, segment) for segment in stream.push(wave))
         yield from ((channel, segment) for segment in stream.flush())
 

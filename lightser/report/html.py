@@ -17,7 +17,7 @@ from lightser.report.papers import (
     Row,
     belongs_to_papers,
     classics,
-    full_title,
+    lacking,
     paper_tables,
 )
 from lightser.report.results import (
@@ -370,10 +370,9 @@ def _recalls(results: Sequence[Result]) -> str:
                 f'<td class="recall" style="--share:{share or 0:.3f}">{percent(share, 0)}</td>'
                 for share in shares
             )
-            lacks = escape(full_title(result).removeprefix(result.title))
             rows.append(
-                f'<tr class="{_tone(result)}"><th scope="row">{_link(result)}{lacks}</th>'
-                f"{values}</tr>"
+                f'<tr class="{_tone(result)}"><th scope="row">{_link(result)}'
+                f"{escape(lacking(result))}</th>{values}</tr>"
             )
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
     return f"""<h3 class="apart">Recall by class</h3>

@@ -72,7 +72,7 @@ class Row:
     @property
     def statistic(self) -> str:
         """What the printed figures are: ``"pooled"``, or ``"fold_mean"``, a mean over folds."""
-        return str(getattr(self.published, "statistic", "pooled"))
+        return self.published.statistic
 
     @property
     def is_ours_alone(self) -> bool:
@@ -271,10 +271,10 @@ def progress_words(result: Result) -> str:
     return ", ".join(words)
 
 
-def full_title(result: Result) -> str:
-    """Return the title with what sets the result apart from a whole one of all classes."""
+def lacking(result: Result) -> str:
+    """Say behind a title what sets the result apart from a whole one of all classes, or ""."""
     lacks = ", ".join(filter(None, [result.class_words, progress_words(result)]))
-    return f"{result.title} ({lacks})" if lacks else result.title
+    return f" ({lacks})" if lacks else ""
 
 
 def classics(results: Iterable[Result]) -> dict[str, Result]:

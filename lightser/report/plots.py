@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from lightser import metrics
-from lightser.report.papers import full_title
+from lightser.report.papers import lacking
 from lightser.report.results import (
     Result,
     chosen_epochs,
@@ -276,7 +276,7 @@ def intervals(results: Sequence[Result], theme: Theme = LIGHT) -> Figure:
                 markeredgecolor=theme.ink,
                 zorder=5,
             )
-        lacks = full_title(result).removeprefix(result.title)
+        lacks = lacking(result)
         _row_label(axes, row, shorten(result.title, 56 - len(lacks)) + lacks, theme)
         _row_number(axes, row, f"{ua:.1f}", colour)
     classics = [r.scores["pooled"]["ua"] for r in results if r.is_classic and r.is_honest]

@@ -6,7 +6,7 @@ from lightser.report.papers import (
     Row,
     absence,
     classics,
-    full_title,
+    lacking,
     ladder,
     paper_tables,
     progress_words,
@@ -160,7 +160,7 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
             (short_title(corpus), "Tested", *labels),
             (
                 (
-                    full_title(result),
+                    result.title + lacking(result),
                     heading_of(result).partition(":")[0].lower(),
                     *(percent(result.scores["recalls"][label], 0) for label in labels),
                 )

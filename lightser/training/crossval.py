@@ -179,7 +179,7 @@ def adopt(plan: Plan, root: Path) -> Path | None:
     if (plan.out / "predictions.csv").is_file():
         return None
     for path in sorted(root.rglob("scores.json")):
-        facts = _facts_of(path.parent)
+        facts = facts_of(path.parent)
         same = facts.get("recipe_sha256") == plan.recipe.sha256()
         if same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds):
             plan.out.mkdir(parents=True, exist_ok=True)
@@ -271,7 +271,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     """
     protocol = PROTOCOLS[plan.recipe.protocol.name]
     finished = _names(predictions) if len(predictions) else set()
-    known = _facts_of(plan.out)
+    known = facts_of(plan.out)
     minutes = known.get("minutes_by_job", {})
     fresh = {j.name: _progress(j) for j in plan.jobs if j.is_done and j.name not in minutes}
     commits = known.get("commit_by_job", dict.fromkeys(minutes, known.get("commit", "")))
@@ -357,7 +357,7 @@ def _refuse_other_results(plan: Plan) -> None:
     """Never mix the results of two recipes in one folder."""
     for job in plan.jobs:
         refuse_other_job(job)
-    facts = _facts_of(plan.out)
+    facts = facts_of(plan.out)
     others = _names(table) if (table := _read(plan, "predictions.csv")) is not None else set()
     if not facts and not others:
         return
@@ -368,7 +368,7 @@ def _refuse_other_results(plan: Plan) -> None:
         )
 
 
-def _facts_of(folder: Path) -> dict[str, Any]:
+def facts_of(folder: Path) -> dict[str, Any]:
     """Return what ``scores.json`` says; nothing where there is none, or none of ours."""
     try:
         facts = json.loads((folder / "scores.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe, BadResults
-from lightser.training.crossval import Plan
+from lightser.training.crossval import Plan, facts_of
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import refuse_other_job
 from lightser.training.system import System
@@ -50,10 +50,9 @@ def check_quotable(plan: Plan, results: Path) -> None:
     Raises:
         BadResults: with the reason.
     """
-    try:
-        facts = json.loads((results / "scores.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BadResults(f"{results}: no results; make them with lightser reproduce") from None
+    facts = facts_of(results)
+    if not facts:
+        raise BadResults(f"{results}: no results; make them with lightser reproduce")
     reasons = {
         "of another recipe, of an earlier version of it, or of a shortened run": (
             facts.get("recipe_sha256") != plan.recipe.sha256()

@@ -116,14 +116,11 @@ def fetch(url: str) -> BinaryIO:
         BadAudio: it cannot be fetched.
         LightserError: as :func:`filesystem_of`.
     """
+    system, path = filesystem_of(url)
     copy = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     try:
-        system, path = filesystem_of(url)
         with system.open(path, "rb") as file:
             shutil.copyfileobj(file, copy, 2**20)
-    except LightserError:
-        copy.close()
-        raise
     except Exception as error:  # each store has its own kinds, with no common base
         copy.close()
         reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
