@@ -173,7 +173,8 @@ def test_the_gru_follows_its_equations_step_by_step(shared):
     recurrent = rng.normal(size=(sets, n_units, 3 * n_units))
     bias = rng.normal(size=(sets, 3 * n_units))
     x, lengths = rng.normal(size=(4, 9, n_inputs)), [9, 1, 6, 8]
-    ours = bigru(*map(torch.from_numpy, (x, kernel, recurrent, bias)), torch.tensor(lengths))
+    rows = np.concatenate([clip[:length] for clip, length in zip(x, lengths, strict=True)])
+    ours = bigru(*map(torch.from_numpy, (rows, kernel, recurrent, bias)), torch.tensor(lengths), 9)
     for states, clip, length in zip(ours.numpy(), x, lengths, strict=True):
         forward = loop_gru(clip[:length], kernel[0], recurrent[0], bias[0])
         backward = loop_gru(clip[:length][::-1], kernel[-1], recurrent[-1], bias[-1])[::-1]
@@ -185,10 +186,10 @@ def test_the_gru_follows_its_equations_step_by_step(shared):
 def test_gradients_of_the_gru_are_right(shared):
     torch.manual_seed(0)
     gru = BiGRU(3, 2, shared=shared).double()
-    x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    rows = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     weights = [p.detach().requires_grad_() for p in (gru.kernel, gru.recurrent, gru.bias)]
-    lengths = torch.tensor([4, 2])
-    assert torch.autograd.gradcheck(lambda *a: bigru(*a, lengths), (x, *weights))
+    lengths = torch.tensor([2, 4])
+    assert torch.autograd.gradcheck(lambda *a: bigru(*a, lengths, 4), (rows, *weights))
 
 
 def test_a_gradient_reaches_the_first_step_from_the_last():

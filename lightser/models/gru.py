@@ -3,7 +3,8 @@
 Cho et al. 2014, as in TensorFlow 1: the reset gate acts on the state *before* the recurrent
 product, and there is one set of biases. PyTorch's own GRU resets after it and has two sets.
 
-Shapes: B clips, F steps, N inputs, H units, D sets of weights (1 if shared, else 2).
+Shapes: B clips, F steps, S steps of all clips, N inputs, H units, D sets of weights (1 if shared,
+else 2).
 """
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 @torch.library.custom_op("lightser::bigru", mutates_args=())
 def bigru_op(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
     """Run the GRU as one operation, so that an exporter finds one node of free length."""
-    return bigru(x, kernel, recurrent, bias, None)
+    n_clips, n_steps, _ = x.shape
+    lengths = torch.full((n_clips,), n_steps, device=x.device)
+    return bigru(x.flatten(0, 1), kernel, recurrent, bias, lengths, n_steps)
 
 
 @bigru_op.register_fake
@@ -22,9 +25,9 @@ def _(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
 
 
 def bigru(
-    x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, lengths: Tensor | None
+    rows: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, lengths: Tensor, n_steps: int
 ) -> Tensor:
-    r"""Return both directions' states, ``[B, F, N]`` to ``[B, F, 2H]``.
+    r"""Return both directions' states of clips of any length, ``[S, N]`` to ``[B, F, 2H]``.
 
     .. math::
         r, z = \sigma(x W_{rz} + h U_{rz} + b_{rz}), \quad
@@ -32,40 +35,43 @@ def bigru(
         h' = z \odot h + (1 - z) \odot c
 
     Args:
-        x: inputs.
+        rows: the S true steps of all clips, one clip after another: there is no padding.
         kernel: ``[D, N, 3H]``, gates r, z, c.
         recurrent: ``[D, H, 3H]``.
         bias: ``[D, 3H]``.
-        lengths: true steps ``[B]``. The backward direction starts at a clip's last true step, and
-            states beyond it are zero.
+        lengths: steps of each clip ``[B]``. States beyond them are zero.
+        n_steps: F, the largest length or more.
     """
-    n_clips, n_steps, _ = x.shape
-    n_units = recurrent.shape[1]
-    steps = torch.arange(n_steps, device=x.device)
-    if lengths is None:
-        lengths = torch.full((n_clips,), n_steps, device=x.device)
-    # The reversal is its own inverse: true steps run backwards, padding stays behind them.
-    turned = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # [B, F]
+    n_clips, n_units = len(lengths), recurrent.shape[1]
+    clips = torch.arange(n_clips, device=rows.device)[:, None]
+    steps = torch.arange(n_steps, device=rows.device)
+    ends = lengths.cumsum(0)[:, None]
+    starts, beyond = ends - lengths[:, None], steps >= lengths[:, None]
 
-    inputs = torch.einsum("bfn,dnh->dbfh", x, kernel) + bias[:, None, None]  # [D, B, F, 3H]
-    backward = inputs[-1].gather(1, turned[..., None].expand(-1, -1, 3 * n_units))
-    inputs = torch.stack([inputs[0], backward])  # [2, B, F, 3H]
+    # what each direction hears at each step; beyond a clip it goes on hearing its last row
+    inputs = torch.einsum("sn,dnh->dsh", rows, kernel) + bias[:, None]  # [D, S, 3H]
+    ahead = torch.minimum(starts + steps, ends - 1)  # [B, F]
+    behind = torch.maximum(ends - 1 - steps, starts) + (len(kernel) - 1) * len(rows)
+    heard = torch.stack([ahead.T, behind.T], dim=1).flatten()
+    inputs = inputs.flatten(0, 1).index_select(0, heard)
+    inputs = inputs.reshape(n_steps, 2, n_clips, -1)
     gates, candidates = inputs[..., : 2 * n_units], inputs[..., 2 * n_units :]
     recurrent = recurrent.expand(2, -1, -1)
-    gate_kernel = recurrent[..., : 2 * n_units]  # [2, H, 2H]
-    candidate_kernel = recurrent[..., 2 * n_units :]  # [2, H, H]
+    gate_kernel, candidate_kernel = recurrent[..., : 2 * n_units], recurrent[..., 2 * n_units :]
 
-    h = x.new_zeros(2, n_clips, n_units)
+    h = inputs.new_zeros(2, n_clips, n_units)
     states = []
-    for gate, candidate in zip(gates.unbind(2), candidates.unbind(2), strict=True):
+    for gate, candidate in zip(gates.unbind(0), candidates.unbind(0), strict=True):
         r, z = torch.sigmoid(torch.baddbmm(gate, h, gate_kernel)).chunk(2, dim=2)
         c = torch.tanh(torch.baddbmm(candidate, r * h, candidate_kernel))
         h = c + z * (h - c)
         states.append(h)
-    forward, backward = torch.stack(states, dim=2)  # [B, F, H] each
-    backward = backward.gather(1, turned[..., None].expand(-1, -1, n_units))
-    beyond = (steps >= lengths[:, None])[..., None]
-    return torch.cat([forward, backward], dim=2).masked_fill(beyond, 0.0)
+
+    # turn the backward direction round again
+    turned = torch.where(beyond, steps, lengths[:, None] - 1 - steps)
+    places = torch.stack([2 * steps * n_clips + clips, (2 * turned + 1) * n_clips + clips], dim=2)
+    both = torch.cat(states).flatten(0, 1).index_select(0, places.flatten())
+    return both.reshape(n_clips, n_steps, -1).masked_fill(beyond[..., None], 0.0)
 
 
 class BiGRU(nn.Module):
@@ -92,8 +98,15 @@ class BiGRU(nn.Module):
                     weight[..., start:stop].uniform_(-limit, limit)
             self.bias[:, : 2 * n_units] = 1.0
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``[B, F, 2H]`` for clips of one length, ``[B, F, N]``."""
         if torch.compiler.is_exporting():
             states: Tensor = bigru_op(x, self.kernel, self.recurrent, self.bias)
             return states
-        return bigru(x, self.kernel, self.recurrent, self.bias, lengths)
+        n_clips, n_steps, _ = x.shape
+        lengths = torch.full((n_clips,), n_steps, device=x.device)
+        return self.of_rows(x.flatten(0, 1), lengths, n_steps)
+
+    def of_rows(self, rows: Tensor, lengths: Tensor, n_steps: int) -> Tensor:
+        """Return ``[B, F, 2H]`` for clips of any length, whose steps are ``[S, N]``."""
+        return bigru(rows, self.kernel, self.recurrent, self.bias, lengths, n_steps)

@@ -17,7 +17,7 @@ from lightser.models.gru import BiGRU
 from lightser.models.masking import frame_mask, silence_padding
 
 Size = TypeVar("Size", int, Tensor)
-UNLIKE = 1.5  # times as long: too long to go with a clip, in whose group it would only be padding
+UNLIKE = 1.25  # times as long: too long to go with a clip, in whose group it would only be padding
 
 
 class InvertedResidual(nn.Module):
@@ -66,7 +66,7 @@ def like_lengths(ascending: list[int]) -> list[int]:
     """Return how many of sorted lengths go together, group by group.
 
     >>> like_lengths([100, 120, 149, 150, 151, 400])
-    [3, 2, 1]
+    [2, 3, 1]
     """
     sizes: list[int] = []
     shortest = 0
@@ -148,8 +148,8 @@ class Zhong2020(nn.Module):
         x = nn.functional.pad(x, (n_bands % 2, 1, before, after), value=-torch.inf)
         return nn.functional.max_pool2d(x, 3, stride=2)
 
-    def _states(self, features: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return the GRU's states ``[B, F/4, 256]``."""
+    def _steps(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return what the GRU hears, ``[B, F/4, 64 M/4]``."""
         x = self.stem(features[:, None])  # [B, 32, F/2, M/2]
         if lengths is not None:
             lengths = (lengths - 3) // 2 + 1
@@ -163,11 +163,11 @@ class Zhong2020(nn.Module):
             x = silence_padding(x, inner)
         for block in self.blocks:
             x = block(x, inner)
-        states: Tensor = self.gru(x.permute(0, 2, 3, 1).flatten(2), lengths)
-        return states
+        steps: Tensor = x.permute(0, 2, 3, 1).flatten(2)
+        return steps
 
     def _states_by_length(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return what :meth:`_states` does, with less work where lengths differ as in speech.
+        """Return the GRU's states of a padded batch, with little work for what is padding.
 
         Clips of like length go together, cut where padding no longer reaches back into a clip:
         each 3×3 kernel of the blocks carries it one frame of four, where it is not masked.
@@ -175,18 +175,23 @@ class Zhong2020(nn.Module):
         n_frames = features.shape[1]
         reach = 0 if self.masked else 4 * (len(self.blocks) + 2)
         ascending, order = lengths.sort(stable=True)
-        states = []
-        for group in torch.split(order, like_lengths(ascending.tolist())):
+        n_steps = self._pooled((ascending - 3) // 2 + 1)
+        sizes = like_lengths(ascending.tolist())
+        rows = []
+        for group, steps in zip(
+            torch.split(order, sizes), torch.split(n_steps, sizes), strict=True
+        ):
             n_needed = int(lengths[group[-1]]) + reach
             beyond = max(0, n_frames - n_needed) // 4 * 4  # fours keep the grid of the pooling
-            x = self._states(features[group, : n_frames - beyond], lengths[group])
-            states.append(nn.functional.pad(x, (0, 0, 0, beyond // 4)))
-        return torch.cat(states)[order.argsort()]
+            x = self._steps(features[group, : n_frames - beyond], lengths[group])
+            rows.append(x[frame_mask(steps, x.shape[1]) == 1])
+        states = self.gru.of_rows(torch.cat(rows), n_steps, self._pooled((n_frames - 3) // 2 + 1))
+        return states[order.argsort()]
 
     def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the embedding ``[B, 64]``."""
         if lengths is None:
-            x = self._states(features, None)
+            x = self.gru(self._steps(features, None))
         else:
             x = self._states_by_length(features, lengths)
             lengths = self._pooled((lengths - 3) // 2 + 1)
