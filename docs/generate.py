@@ -25,6 +25,7 @@ from lightser.corpora import CORPORA
 from lightser.corpora.splits import PROTOCOLS
 from lightser.registry import import_siblings
 from lightser.report.results import find_results, fingerprint_of, read_result
+from lightser.training.crossval import selection
 from lightser.training.recipe import Published, read_recipe, recipe_folder
 
 ROOT = Path(__file__).parent.parent
@@ -228,10 +229,8 @@ def recipes() -> str:
         name = path.relative_to(folder).with_suffix("").as_posix()
         # A twin inherits its row's figures, which were not measured under its protocol.
         figures = "–" if name.startswith(TWINS) else figures_of(recipe.published)
-        selected = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
-        rows.append(
-            row(f"`{name}`", recipe.title, f"`{recipe.protocol.name}`", CHOSEN[selected], figures)
-        )
+        chosen = "–" if recipe.is_classic else CHOSEN[selection(recipe)]
+        rows.append(row(f"`{name}`", recipe.title, f"`{recipe.protocol.name}`", chosen, figures))
     return table(("recipe", "what", "protocol", "epoch chosen on", "published UA / WA"), iter(rows))
 
 

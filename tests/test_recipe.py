@@ -14,7 +14,7 @@ from lightser.features import FRONTENDS
 from lightser.losses import LOSSES
 from lightser.models import MODELS
 from lightser.training.crossval import to_toml
-from lightser.training.jobs import build_system
+from lightser.training.jobs import parameter_count
 from lightser.training.recipe import (
     Published,
     find_recipe,
@@ -64,11 +64,12 @@ def answer_to(path: Path) -> str:
 def test_every_recipe_loads_and_names_what_exists(path):
     recipe = read_recipe(path)
     assert recipe.corpus.name in CORPORA
-    assert recipe.frontend.name in FRONTENDS
-    assert recipe.model.name in MODELS
+    if not recipe.is_classic:
+        assert recipe.frontend.name in FRONTENDS
+        assert recipe.model.name in MODELS
     assert recipe.loss.name in LOSSES
     assert recipe.protocol.name in PROTOCOLS
-    assert build_system(recipe, 4).parameter_count() > 0, "its options are those of its modules"
+    assert parameter_count(recipe, 4) > 0, "its options are those of its modules"
     LOSSES[recipe.loss.name](None, **recipe.loss.options)
 
 

@@ -239,10 +239,11 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
     n_jobs = n_missing = 0
     for item in plans:
         missing = len(missing_jobs(item))
+        chosen = "" if item.recipe.is_classic else f", {SELECTED_ON[item.select]}"
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         typer.echo(
             f"{item.name}: {len(item.part)} jobs, {len(item.part) - missing} done, "
-            f"{item.recipe.protocol.name}, {SELECTED_ON[item.select]}{takes}",
+            f"{item.recipe.protocol.name}{chosen}{takes}",
             err=True,
         )
         n_jobs, n_missing = n_jobs + len(item.part), n_missing + missing

@@ -45,7 +45,7 @@ def train(
         from lightser.export.trained import write_trained_model
         from lightser.training.crossval import make_plan
         from lightser.training.final import check_quotable, train_final
-        from lightser.training.jobs import check_device
+        from lightser.training.jobs import check_device, refuse_classic
         from lightser.training.recipe import find_recipe, read_recipe, recipe_name
     except ImportError as error:
         raise MissingExtra("Training", "train") from error
@@ -57,6 +57,7 @@ def train(
         raise BadModel(f"There is a '{out}' already; give another --out, or --overwrite it")
     path = find_recipe(recipe)
     facts = read_recipe(path)
+    refuse_classic(facts)
     folders = corpus_folders(corpus)
     if facts.corpus.name not in folders:
         needed = facts.corpus.name

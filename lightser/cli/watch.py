@@ -88,7 +88,10 @@ def words(state: dict[str, Any]) -> str:
     ...        "update": 10, "updates": 40, "test_ua": None})
     'epoch 3, loss 0.510, valid UA 70.0%, 2 min left'
     """
-    said = [f"epoch {state['epoch']:.0f}", f"loss {state['train_loss']:.3f}"]
+    if "what" in state:  # the classic has no epochs
+        said = [state["what"]]
+    else:
+        said = [f"epoch {state['epoch']:.0f}", f"loss {state['train_loss']:.3f}"]
     for part in ("valid", "test"):
         if state.get(f"{part}_ua") is not None:
             said.append(f"{part} UA {state[f'{part}_ua']:.1%}")

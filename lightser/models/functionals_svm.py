@@ -196,12 +196,13 @@ def _votes(
     std[std < 1e-12] = 1.0  # a functional that never varies says nothing
     train, test = (train - mean) / std, (test - mean) / std
     kernel, against = train @ train.T, test @ train.T
-    return np.stack(
-        [
-            SVC(C=cost, kernel="precomputed").fit(kernel, labels).decision_function(against)
-            for cost in costs
-        ]
-    )
+    votes = [
+        SVC(C=cost, kernel="precomputed").fit(kernel, labels).decision_function(against)
+        for cost in costs
+    ]
+    if votes[0].ndim == 1:  # of two classes scikit-learn tells the second's margin alone
+        votes = [np.stack([-margin, margin], axis=1) for margin in votes]
+    return np.stack(votes)
 
 
 def _mean_recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lightser.corpora.splits import Fold
+from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import draw_batch
 from lightser.training.crossval import Plan, missing_jobs
@@ -28,7 +29,7 @@ class Timing:
 
     Attributes:
         features: of one clip: reading it and computing its features, or finding them kept.
-        update: of one update.
+        update: of one update; for the classic, which has none, of one job.
         evaluation: of one clip.
         examples: examples of training in a clip; more than one where networks hear segments.
         updates: how many were timed.
@@ -44,12 +45,18 @@ class Timing:
 def shape_of(plan: Plan) -> str:
     """Return what makes an update of a plan's jobs take the time it takes."""
     facts = {k: v for k, v in plan.recipe.to_dict().items() if k not in OTHER_KEYS}
-    facts["optim"] = {k: v for k, v in facts["optim"].items() if k not in OTHER_OPTIM}
+    facts["optim"] = {k: v for k, v in facts.get("optim", {}).items() if k not in OTHER_OPTIM}
     return repr((facts, plan.jobs[0].device))
 
 
 def time_updates(job: Job) -> Timing:
     """Take a few updates of a job on some of its clips, as it would, and leave nothing behind."""
+    if job.recipe.is_classic:
+        settings, n_classes = classic.Settings.of(job.recipe), len(job.labels)
+        of_clip, of_fold = classic.seconds_of(
+            settings, n_classes, job.table, job.fold, job.cache.parent
+        )
+        return Timing(features=of_clip, update=of_fold, evaluation=0.0, examples=1.0, updates=1)
     keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -97,6 +104,8 @@ def _seconds(act: Callable[[], object]) -> float:
 
 def minutes_of(job: Job, timing: Timing) -> float:
     """Return the minutes of a job, by the timing of its kind."""
+    if job.recipe.is_classic:
+        return timing.update / 60
     optim, fold = job.recipe.optim, job.fold
     n_examples = round(len(fold.train) * timing.examples)
     per_epoch = max(1, n_examples // min(optim.batch_size, n_examples))

@@ -33,8 +33,9 @@ from lightser.corpora.splits import (
 )
 from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe
+from lightser.training import classic
 from lightser.training.engines import ENGINES, Progress
-from lightser.training.jobs import Job, build_system, cache_folder, refuse_other_job
+from lightser.training.jobs import Job, cache_folder, parameter_count, refuse_other_job
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import score_predictions
 from lightser.whole import held, write_whole
@@ -96,6 +97,8 @@ def make_plan(
     full_sha256 = recipe.sha256()
     if is_quick:
         recipe = quick(recipe)
+    elif recipe.is_classic:
+        length = 1.0  # there is nothing to cut
     elif length != 1:
         recipe = shortened(recipe, length)
     options = dict(recipe.protocol.options)
@@ -106,7 +109,7 @@ def make_plan(
     folds = make_folds(recipe.protocol.name, table, deal, **options)
     if is_quick:
         folds = folds[:QUICK_FOLDS]
-    select = recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
+    select = selection(recipe)
     if select == "valid_ua" and not all(fold.valid for fold in folds):
         raise BadRecipe(
             f"protocol '{recipe.protocol.name}' is set to no validation part, so the epoch cannot "
@@ -148,6 +151,13 @@ def make_plan(
         length=length,
         full_sha256=full_sha256,
     )
+
+
+def selection(recipe: Recipe) -> str:
+    """Return what a recipe chooses its epoch on; the classic has none to choose."""
+    if recipe.is_classic:
+        return "last"
+    return recipe.protocol.select or PROTOCOLS[recipe.protocol.name].select
 
 
 def run(
@@ -277,10 +287,12 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     commits = known.get("commit_by_job", dict.fromkeys(minutes, known.get("commit", "")))
     minutes |= {name: round(facts["seconds"] / 60, 2) for name, facts in fresh.items()}
     commits |= {name: facts.get("commit", commit()) for name, facts in fresh.items()}
+    costs = known.get("costs", {})
+    costs |= {name: facts["cost"] for name, facts in fresh.items() if "cost" in facts}
+    packages = ("numpy", *classic.PACKAGES) if plan.recipe.is_classic else ("torch", "numpy")
     here = {
         "machine": f"{platform.machine()}, {plan.jobs[0].device}",
-        "versions": {name: version(name) for name in ("torch", "numpy")}
-        | {"lightser": lightser.__version__},
+        "versions": {name: version(name) for name in packages} | {"lightser": lightser.__version__},
     }
     return {
         "recipe": plan.name,
@@ -291,7 +303,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "commit_by_job": commits,
         "seeds": list(plan.recipe.seeds),
         "epochs": plan.recipe.optim.epochs,
-        "updates": plan.recipe.optim.updates,
+        "updates": plan.recipe.optim.updates or None,
         "quick": plan.quick,
         "length": plan.length,
         "full_recipe_sha256": plan.full_sha256,
@@ -308,7 +320,8 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "labels": list(plan.labels),
         "n_utterances": len(plan.table),
         "n_predictions": len(predictions),
-        "parameters": build_system(plan.recipe, len(plan.labels)).parameter_count(),
+        "parameters": parameter_count(plan.recipe, len(plan.labels)),
+        **({"costs": costs} if costs else {}),  # of the classic, which chooses one for each fold
         "published": plan.recipe.to_dict().get("published"),
         # Where and with what it was run, not where results are looked at again.
         **(here if fresh or not known else {key: known[key] for key in here}),

@@ -18,7 +18,7 @@ from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe, BadResults
 from lightser.training.crossval import Plan, facts_of
 from lightser.training.engines import ENGINES, Progress
-from lightser.training.jobs import refuse_other_job
+from lightser.training.jobs import refuse_classic, refuse_other_job
 from lightser.training.system import System
 
 
@@ -26,8 +26,10 @@ def train_final(plan: Plan, *, seed: int, progress: Progress = lambda states: No
     """Train on every utterance for the recipe's full length, and return the system.
 
     Raises:
-        BadRecipe: the recipe chooses its epoch, so that somebody would have to be left out.
+        BadRecipe: the recipe chooses its epoch, so that somebody would have to be left out; or
+            there is no network in it.
     """
+    refuse_classic(plan.recipe)
     if plan.select != "last":
         raise BadRecipe(
             f"{plan.name} chooses its epoch on {plan.select}, which takes data away from a model "

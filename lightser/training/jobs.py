@@ -10,7 +10,8 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lightser.errors import BadRecipe, LightserError
 from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
+from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import Clips, features_of
 from lightser.training.loop import Point, Run, drive, predict, training_run
@@ -130,18 +132,15 @@ def job_run(job: Job) -> Run:
     job.folder.mkdir(parents=True, exist_ok=True)
     refuse_other_job(job)
     write_whole(job.folder / _DIGEST, job.digest)
+    if job.recipe.is_classic:
+        run_classic(job)
+        return []
     system, train, parts = prepare(job)
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
-    parent = multiprocessing.parent_process()  # None but in a process of a pool
 
     def report(point: Point, total: int, seconds: float) -> None:
         watch(point)
-        facts = {**asdict(point), "updates": total, "seconds": seconds, "commit": job.commit}
-        write_whole(job.folder / "progress.json", json.dumps(facts))
-        if parent is not None and not parent.is_alive():
-            # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
-            # exception would only make a pool's process take the next job.
-            os._exit(1)
+        tell(job, {**asdict(point), "updates": total, "seconds": seconds})
 
     history = yield from training_run(
         system,
@@ -160,8 +159,44 @@ def job_run(job: Job) -> Run:
     write_history(job, history)
     system.save(job.folder / "weights.safetensors")
     if parts["test"] is not None:
-        write_predictions(job, parts["test"], predict(system, parts["test"], job.device))
+        probabilities = predict(system, parts["test"], job.device)
+        write_predictions(job, parts["test"].utterances, probabilities)
     return history
+
+
+def run_classic(job: Job) -> None:
+    """Do a job in which nothing is trained by gradient."""
+    began = told = time.monotonic()
+    n_done = 0
+
+    def report(done: int, of: int) -> None:
+        nonlocal told, n_done
+        n_done = done
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            tell(job, state(of))
+
+    def state(of: int) -> dict[str, Any]:
+        seconds = time.monotonic() - began
+        return {"what": "functionals", "update": n_done, "updates": of, "seconds": seconds}
+
+    settings = classic.Settings.of(job.recipe)
+    decided = classic.decide(
+        settings, job.labels, job.table, job.fold, cache=job.cache.parent, progress=report
+    )
+    tell(job, {**state(n_done), "cost": decided.cost})
+    write_history(job, [])
+    write_predictions(job, decided.utterances, decided.probabilities)
+
+
+def tell(job: Job, facts: dict[str, Any]) -> None:
+    """Write how far a job is; leave the process if nobody waits for it any more."""
+    write_whole(job.folder / "progress.json", json.dumps({**facts, "commit": job.commit}))
+    parent = multiprocessing.parent_process()  # None but in a process of a pool
+    if parent is not None and not parent.is_alive():
+        # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
+        # exception would only make a pool's process take the next job.
+        os._exit(1)
 
 
 def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
@@ -187,13 +222,38 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
 
 
 def build_system(recipe: Recipe, n_classes: int) -> System:
-    """Return the recipe's system with fresh weights."""
+    """Return the recipe's system with fresh weights.
+
+    Raises:
+        BadRecipe: there is no network in it.
+    """
+    refuse_classic(recipe)
     return System.build(
         (recipe.frontend.name, recipe.frontend.options),
         (recipe.model.name, recipe.model.options),
         n_classes,
         standardize=recipe.standardize,
     )
+
+
+def refuse_classic(recipe: Recipe) -> None:
+    """Refuse a recipe without a network.
+
+    Raises:
+        BadRecipe: with what it is for.
+    """
+    if recipe.is_classic:
+        raise BadRecipe(
+            f"'{recipe.model.name}' is there to be compared with: lightser reproduce runs it, and "
+            "there is no network in it to train for a model folder or to export"
+        )
+
+
+def parameter_count(recipe: Recipe, n_classes: int) -> int:
+    """Return the number of numbers that training finds."""
+    if recipe.is_classic:
+        return classic.Settings.of(recipe).parameter_count(n_classes)
+    return build_system(recipe, n_classes).parameter_count()
 
 
 def make_clips(job: Job, rows: pd.DataFrame, system: System, training: bool) -> Clips:
@@ -255,12 +315,14 @@ def make_loss(job: Job, train: Clips) -> SampleLoss:
     return loss.to(job.device)
 
 
-def write_predictions(job: Job, clips: Clips, probabilities: np.ndarray[Any, Any]) -> None:
+def write_predictions(
+    job: Job, utterances: Sequence[str], probabilities: np.ndarray[Any, Any]
+) -> None:
     """Write the predictions table of the test part; its being there means the job is done."""
-    rows = job.table.set_index("utterance").loc[list(clips.utterances)]
+    rows = job.table.set_index("utterance").loc[list(utterances)]
     predictions = pd.DataFrame(
         {
-            "utterance": clips.utterances,
+            "utterance": utterances,
             "corpus": rows["corpus"].to_numpy(),
             "speaker": rows["speaker"].to_numpy(),
             "fold": job.fold.name,

@@ -32,6 +32,7 @@ SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
 STATISTICS = ("pooled", "fold_mean")
 QUICK_EPOCHS, QUICK_UPDATES = 4, 8
+CLASSIC = "functionals_svm"  # the model that is no network: see lightser.training.classic
 SCHEDULES = ("constant", "one_cycle", "light_sernet")
 SLOWEST, FASTEST = 0.25, 4.0  # what lightser.audio.augment.speed takes
 LARGEST_SEED = 2**32 - 1  # chance in an update is drawn from its million-fold, which has 64 bits
@@ -70,7 +71,7 @@ class Optim:
         batch_size: clips in an update.
         epochs: passes over the training part, each of ⌊n / batch_size⌋ updates, the stream of
             shuffled passes never cut (how Light-SERNet was trained).
-        updates: instead of epochs.
+        updates: instead of epochs; 0 is for the classic, which has none.
         shuffle_buffer: if not 0, clips come out of a shuffle buffer of this size that is fed with
             the training part again and again (Zhong et al. 2020: 5000).
         evaluate_every: updates between evaluations; 0 is once an epoch.
@@ -106,11 +107,11 @@ class Optim:
         _one_of("optim.name", self.name, ("adam", "adamw", "nadam"))
         for what in ("learning_rate", "epsilon", "clip_norm"):
             _within(f"optim.{what}", getattr(self, what), above=0)
-        for what in ("batch_size", "epochs", "updates"):
+        for what in ("batch_size", "epochs"):
             _within(f"optim.{what}", getattr(self, what), least=1)
         for what in ("weight_decay", "kernel_penalty"):
             _within(f"optim.{what}", getattr(self, what), least=0)
-        for what in ("shuffle_buffer", "evaluate_every", "evaluate_from"):
+        for what in ("updates", "shuffle_buffer", "evaluate_every", "evaluate_from"):
             _within(f"optim.{what}", getattr(self, what), least=0)
         _within("optim.average", self.average, least=0, below=1)
         if len(self.betas) != 2:
@@ -201,7 +202,7 @@ class Recipe:
             probabilities are averaged, a shorter one is padded. None gives it the whole clip.
         model: the network.
         loss: what is minimised.
-        optim: how.
+        optim: how; networks need it.
         augment: what is varied.
         protocol: folds, and how the epoch is chosen.
         seeds: the whole protocol is run once for each.
@@ -213,8 +214,8 @@ class Recipe:
     corpus: Choice
     frontend: Choice
     model: Choice
-    optim: Optim
     protocol: ProtocolChoice
+    optim: Optim = field(default_factory=lambda: Optim(updates=0))
     loss: Loss = Loss(name="cross_entropy")
     standardize: bool = True
     window_s: float | None = None
@@ -224,6 +225,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _within("window_s", self.window_s, above=0)
+        if self.is_classic:
+            for what in _OF_NETWORKS:
+                if getattr(self, what) != _default(what):
+                    raise BadRecipe(f"'{CLASSIC}' is no network and knows no {what}: leave it out")
+        elif self.optim.updates == 0:
+            raise BadRecipe(f"optim must give the network '{self.model.name}' epochs or updates")
         if not self.seeds:
             raise BadRecipe("seeds must name at least one, such as [0]; it is empty")
         for i, seed in enumerate(self.seeds):
@@ -231,13 +238,20 @@ class Recipe:
             if seed in self.seeds[:i]:
                 raise BadRecipe(f"seeds names {seed} twice, and one seed is one run")
 
+    @property
+    def is_classic(self) -> bool:
+        """Whether it is of openSMILE functionals and a linear machine, not of a network."""
+        return self.model.name == CLASSIC
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as TOML would hold it, everything written out.
 
         Of ``published``, the usual ``statistic`` is not: older files stay as they are.
         """
         facts = {
-            key: value for key, value in _plain(self).items() if value is not None and value != {}
+            key: value
+            for key, value in _plain(self).items()
+            if value is not None and value != {} and not (self.is_classic and key in _OF_NETWORKS)
         }
         if self.published is not None and self.published.statistic == STATISTICS[0]:
             del facts["published"]["statistic"]
@@ -249,6 +263,16 @@ class Recipe:
         for words in ("title", "published", "seeds"):
             facts.pop(words, None)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+_OF_NETWORKS = ("optim", "loss", "augment", "window_s", "standardize")
+
+
+def _default(key: str) -> Any:
+    (found,) = (f for f in dataclasses.fields(Recipe) if f.name == key)
+    return (
+        found.default if found.default_factory is dataclasses.MISSING else found.default_factory()
+    )
 
 
 def quick(recipe: Recipe) -> Recipe:
@@ -266,7 +290,7 @@ def shortened(recipe: Recipe, share: float) -> Recipe:
         raise BadRecipe(f"a run's length is above 0 and at most 1, the whole recipe; not {share:g}")
 
     def part(n: int) -> int:
-        return max(1, round(share * n))
+        return min(n, max(1, round(share * n)))
 
     return _cut(recipe, part, part)
 
