@@ -195,6 +195,11 @@ def test_what_only_networks_have_is_refused(change):
         recipe_of(**change)
 
 
+def test_it_has_no_epoch_to_choose():
+    with pytest.raises(BadRecipe, match="no epoch to choose"):
+        recipe_of(protocol=ProtocolChoice(name="loso", select="valid_ua"))
+
+
 def test_a_network_needs_updates():
     with pytest.raises(BadRecipe, match="'light_sernet' epochs or updates"):
         tiny_recipe(optim=Optim(updates=0))

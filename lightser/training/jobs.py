@@ -166,25 +166,21 @@ def job_run(job: Job) -> Run:
 
 def run_classic(job: Job) -> None:
     """Do a job in which nothing is trained by gradient."""
-    began = told = time.monotonic()
-    n_done = 0
+    began, told = time.monotonic(), 0.0
+    state: dict[str, Any] = {"what": "functionals"}
 
     def report(done: int, of: int) -> None:
-        nonlocal told, n_done
-        n_done = done
-        if time.monotonic() - told > 1:
-            told = time.monotonic()
-            tell(job, state(of))
-
-    def state(of: int) -> dict[str, Any]:
-        seconds = time.monotonic() - began
-        return {"what": "functionals", "update": n_done, "updates": of, "seconds": seconds}
+        nonlocal told
+        state.update(update=done, updates=of, seconds=time.monotonic() - began)
+        if state["seconds"] > told + 1:
+            told = state["seconds"]
+            tell(job, state)
 
     settings = classic.Settings.of(job.recipe)
     decided = classic.decide(
         settings, job.labels, job.table, job.fold, cache=job.cache.parent, progress=report
     )
-    tell(job, {**state(n_done), "cost": decided.cost})
+    tell(job, {**state, "seconds": time.monotonic() - began, "cost": decided.cost})
     write_history(job, [])
     write_predictions(job, decided.utterances, decided.probabilities)
 

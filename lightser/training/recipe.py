@@ -229,6 +229,8 @@ class Recipe:
             for what in _OF_NETWORKS:
                 if getattr(self, what) != _default(what):
                     raise BadRecipe(f"'{CLASSIC}' is no network and knows no {what}: leave it out")
+            if self.protocol.select not in (None, "last"):
+                raise BadRecipe(f"'{CLASSIC}' has no epoch to choose: leave out protocol.select")
         elif self.optim.updates == 0:
             raise BadRecipe(f"optim must give the network '{self.model.name}' epochs or updates")
         if not self.seeds:
