@@ -113,12 +113,9 @@ def test_a_class_that_training_never_heard_gets_no_probability(cache):
     names = table["utterance"]
     fold = Fold("f", train=tuple(names[trained]), valid=(), test=tuple(names[tested]))
     decided = decide(table[tested | trained], fold, cache)  # two classes are left to learn
-    assert (
-        decided.probabilities.shape == (tested.sum(), 3) and not decided.probabilities[:, 1].any()
-    )
+    assert decided.probabilities.shape == (tested.sum(), 3)
+    assert not decided.probabilities[:, 1].any()
     np.testing.assert_allclose(decided.probabilities.sum(axis=1), 1)
-    machine = FunctionalsSvm(COSTS).fit(*heard(table[trained]))
-    assert (machine.inner_ua >= 0.5).any(), "margins of two classes have the right sign"
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, heard, monkeypatch):

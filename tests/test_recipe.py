@@ -137,11 +137,18 @@ def test_a_number_out_of_its_range_is_answered_in_one_line(tmp_path, table, line
     assert answer in answer_to(write(tmp_path, text))
 
 
-@pytest.mark.parametrize("what", ["epochs", "updates"])
-@pytest.mark.parametrize("count", [0, -3])
-def test_a_run_without_updates_is_refused(tmp_path, what, count):
-    path = write(tmp_path, GOOD.replace("epochs = 2", f"{what} = {count}"))
-    assert f"optim.{what} must be at least 1, not {count}" in answer_to(path)
+@pytest.mark.parametrize(
+    ("optim", "answer"),
+    [
+        ("[optim]\nepochs = 0", "optim.epochs must be at least 1, not 0"),
+        ("[optim]\nepochs = -3", "optim.epochs must be at least 1, not -3"),
+        ("[optim]\nupdates = -3", "optim.updates must be at least 0, not -3"),
+        ("[optim]\nupdates = 0", "network 'light_sernet' epochs or updates, at least 1"),
+        ("", "network 'light_sernet' epochs or updates, at least 1"),
+    ],
+)
+def test_a_network_without_updates_is_refused(tmp_path, optim, answer):
+    assert answer in answer_to(write(tmp_path, GOOD.replace("[optim]\nepochs = 2", optim)))
 
 
 def test_the_ends_of_ranges_are_in_them(tmp_path):

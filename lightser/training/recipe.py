@@ -232,7 +232,9 @@ class Recipe:
             if self.protocol.select not in (None, "last"):
                 raise BadRecipe(f"'{CLASSIC}' has no epoch to choose: leave out protocol.select")
         elif self.optim.updates == 0:
-            raise BadRecipe(f"optim must give the network '{self.model.name}' epochs or updates")
+            raise BadRecipe(
+                f"optim must give the network '{self.model.name}' epochs or updates, at least 1"
+            )
         if not self.seeds:
             raise BadRecipe("seeds must name at least one, such as [0]; it is empty")
         for i, seed in enumerate(self.seeds):
