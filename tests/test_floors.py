@@ -16,14 +16,17 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
-    "errors", "registry", "whole", "card", "cluster",
+    "errors", "registry", "whole", "processes", "card", "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
 
 # Whoever recognises shares a model folder with whoever trains, and no code above audio.
 RECOGNISING = {"inference", "service"}
-SHARED = {"errors", "registry", "whole", "card", "cluster", "audio", "inference", "service"}
+SHARED = {
+    *("errors", "registry", "whole", "processes", "card", "cluster"),
+    *("audio", "inference", "service"),
+}
 
 # tomli is tomllib where Python is older than 3.11.
 STANDARD = {*sys.stdlib_module_names, "tomllib", "tomli"}
@@ -33,6 +36,7 @@ NEEDS = {
     "errors": set(),
     "registry": set(),
     "whole": set(),
+    "processes": set(),
     "card": set(),
     "cluster": {"ray"},
     "audio": {"numpy", "soundfile", "soxr", "av"},

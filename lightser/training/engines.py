@@ -4,14 +4,12 @@ All engines give the same numbers for the same job; an engine only decides where
 """
 
 import json
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any
 
+from lightser.processes import process_pool
 from lightser.registry import Registry
 from lightser.training.jobs import Job, run_job
 
@@ -26,28 +24,15 @@ def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job
 
     An interrupt ends the processes; their checkpoints stay, and the next run goes on from them.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")  # a forked PyTorch may hang
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
+    with process_pool(workers) as pool:
         waiting = {pool.submit(run_job, job): job for job in jobs}
-        try:
-            while waiting:
-                done, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                progress({job.name: state for job in waiting.values() if (state := state_of(job))})
-                for future in done:
-                    job = waiting.pop(future)
-                    future.result()  # a job that failed raises here
-                    yield job
-        except BaseException:
-            ours = list((pool._processes or {}).values())  # and none that our caller has begun
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in ours:
-                process.terminate()
-            raise
-
-
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+        while waiting:
+            done, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+            progress({job.name: state for job in waiting.values() if (state := state_of(job))})
+            for future in done:
+                job = waiting.pop(future)
+                future.result()  # a job that failed raises here
+                yield job
 
 
 def state_of(job: Job) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ Its honest score is not its own (nobody is left to test it on) but that of the s
 cross-validation, whose predictions also give the temperature of its softmax.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def calibrate(system: System, results: Path) -> float:
     The temperature is the one with the smallest negative log-likelihood (Guo et al., "On
     Calibration of Modern Neural Networks", ICML 2017).
     """
-    facts = json.loads((results / "scores.json").read_text(encoding="utf-8"))
+    facts = facts_of(results)
     table = pd.read_csv(results / "predictions.csv")
     columns = [f"p_{label}" for label in facts["labels"]]
     index = {label: i for i, label in enumerate(facts["labels"])}
@@ -114,7 +113,7 @@ def best_temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64
 
 def scores_for_card(results: Path) -> dict[str, Any]:
     """Return the entry of a card's ``scores`` for a results folder."""
-    facts = json.loads((results / "scores.json").read_text(encoding="utf-8"))
+    facts = facts_of(results)
     return {
         "corpus": facts["corpus"],
         "protocol": facts["protocol"],

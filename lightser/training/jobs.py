@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -186,13 +185,8 @@ def run_classic(job: Job) -> None:
 
 
 def tell(job: Job, facts: dict[str, Any]) -> None:
-    """Write how far a job is; leave the process if nobody waits for it any more."""
+    """Write how far a job is."""
     write_whole(job.folder / "progress.json", json.dumps({**facts, "commit": job.commit}))
-    parent = multiprocessing.parent_process()  # None but in a process of a pool
-    if parent is not None and not parent.is_alive():
-        # Whoever asked for the job has gone; its successor goes on from the checkpoint. An
-        # exception would only make a pool's process take the next job.
-        os._exit(1)
 
 
 def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:

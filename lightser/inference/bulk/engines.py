@@ -10,9 +10,10 @@ from pathlib import Path
 
 from lightser.inference.bulk.items import Block
 from lightser.inference.bulk.parts import Parts
-from lightser.inference.bulk.processes import file_by_file, process_pool
+from lightser.inference.bulk.processes import file_by_file
 from lightser.inference.bulk.ray_engine import over_ray
 from lightser.inference.bulk.task import Done, Task, lines_of
+from lightser.processes import process_pool
 from lightser.registry import Registry
 
 # Task, blocks, where parts go, how many at a time; yields what is known of each part once written.

@@ -1,50 +1,16 @@
-"""Processes that listen side by side, and what is done when one of them dies."""
+"""What is done when a process that listens dies: its block again, file by file."""
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 
 from lightser.errors import LightserError
 from lightser.inference.bulk.items import Block
 from lightser.inference.bulk.task import Task, counts_line, error_line, lines_of
+from lightser.processes import process_pool
 
 DEADLY = "ends the process that reads it: its decoder crashes, or needs too much memory"
-
-
-@contextmanager
-def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Give processes that ignore interrupts, and end when we do, however we end."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what they load; they are one for each core
-    context = multiprocessing.get_context("spawn")  # forking beside threads may hang
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_obey)
-    try:
-        yield pool
-    except BaseException:
-        ours = list((pool._processes or {}).values())  # and none that our caller has begun
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in ours:
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def _obey() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_it() -> None:
-        parent.join()
-        os._exit(1)
-
-    # If the parent is killed, its successor does our block again.
-    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def file_by_file(task: Task, block: Block) -> Iterator[str]:
