@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +292,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     packages = ("numpy", *classic.PACKAGES) if plan.recipe.is_classic else ("torch", "numpy")
     here = {
         "machine": f"{platform.machine()}, {plan.jobs[0].device}",
-        "versions": {name: version(name) for name in packages} | {"lightser": lightser.__version__},
+        "versions": _versions(packages) | {"lightser": lightser.__version__},
     }
     return {
         "recipe": plan.name,
@@ -328,6 +328,15 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "minutes": round(sum(minutes.values()), 1),
         "minutes_by_job": minutes,
     }
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return those that are installed; openSMILE is not needed for functionals that are kept."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 @cache
