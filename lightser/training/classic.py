@@ -13,8 +13,7 @@ Nothing is trained by gradient, so a recipe of it has no loss and no optimiser; 
 Shapes: N clips, C classes, D functionals.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,6 @@ from lightser.training.recipe import Choice, Recipe
 
 FRONTEND = "functionals"
 PACKAGES = ("opensmile", "scikit-learn")
-TIMED_CLIPS = 8  # of which functionals are computed to see how long it takes
-TIMED_ROWS = 400  # of which a machine is fitted likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +56,8 @@ class Settings:
                 f"'{recipe.model.name}' hears the front end '{FRONTEND}', not "
                 f"'{recipe.frontend.name}'"
             )
-        _known(f"front end '{FRONTEND}'", recipe.frontend, {"set": "compare"})
-        _known(f"model '{recipe.model.name}'", recipe.model, {"costs": ()})
+        _refuse_other_options(f"front end '{FRONTEND}'", recipe.frontend, "set")
+        _refuse_other_options(f"model '{recipe.model.name}'", recipe.model, "costs")
         name = recipe.frontend.options.get("set", "compare")
         costs = recipe.model.options.get("costs", FUNCTIONALS[name].costs)
         if not isinstance(costs, list | tuple) or not costs or not all(map(_is_cost, costs)):
@@ -72,10 +69,10 @@ class Settings:
         return n_classes * (n_classes - 1) // 2 * (FUNCTIONALS[self.functionals].size + 1)
 
 
-def _known(what: str, choice: Choice, known: Mapping[str, object]) -> None:
+def _refuse_other_options(what: str, choice: Choice, known: str) -> None:
     for option in choice.options:
-        if option not in known:
-            raise UnknownName(f"option of {what}", option, known)
+        if option != known:
+            raise UnknownName(f"option of {what}", option, [known])
 
 
 def _is_cost(value: Any) -> bool:
@@ -129,30 +126,3 @@ def decide(
         x[tested]
     )
     return Decided(tuple(rows["utterance"][tested]), probabilities, machine.cost)
-
-
-def seconds_of(
-    settings: Settings, n_classes: int, table: pd.DataFrame, fold: Fold, cache: Path
-) -> tuple[float, float]:
-    """Return about how long the functionals of a clip take, and the machine of a fold.
-
-    Functionals are those of a few clips, found or computed; the machine's time grows with the
-    square of its clips, and is that of one fitted to noise, which takes the longest.
-    """
-    rows = table[:: max(1, len(table) // TIMED_CLIPS)]
-    start = time.perf_counter()
-    functionals_of(
-        settings.functionals, list(rows["file"]), rows["start"], rows["end"], cache=cache
-    )
-    of_clip = (time.perf_counter() - start) / len(rows)
-
-    heard = table["utterance"].isin((*fold.train, *fold.valid))
-    n_heard, n_speakers = int(heard.sum()), table["speaker"][heard].nunique()
-    n = min(n_heard, max(TIMED_ROWS, 2 * n_classes * n_speakers))
-    turn = np.arange(n)
-    x = np.random.default_rng(0).normal(size=(n, FUNCTIONALS[settings.functionals].size))
-    start = time.perf_counter()
-    FunctionalsSvm(settings.costs).fit(
-        x, (turn % n_classes).astype(str), (turn // n_classes % n_speakers).astype(str)
-    )
-    return of_clip, (time.perf_counter() - start) * (n_heard / n) ** 2

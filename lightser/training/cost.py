@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lightser.corpora.splits import Fold
+from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
 from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import draw_batch
@@ -17,6 +18,7 @@ from lightser.training.loop import batch_loss, make_optimizer, predict, window_f
 
 CLIPS = 96  # of which batches are drawn
 UPDATES = 2  # timed, after one to warm up
+CLASSIC_CLIPS, CLASSIC_ROWS = 8, 400  # of which the classic's parts are timed
 PATIENCE_S = 20.0  # updates that take longer than this are not repeated
 # What an update does not get slower by.
 OTHER_KEYS = ("title", "system", "protocol", "seeds", "published")
@@ -52,11 +54,7 @@ def shape_of(plan: Plan) -> str:
 def time_updates(job: Job) -> Timing:
     """Take a few updates of a job on some of its clips, as it would, and leave nothing behind."""
     if job.recipe.is_classic:
-        settings, n_classes = classic.Settings.of(job.recipe), len(job.labels)
-        of_clip, of_fold = classic.seconds_of(
-            settings, n_classes, job.table, job.fold, job.cache.parent
-        )
-        return Timing(features=of_clip, update=of_fold, evaluation=0.0, examples=1.0, updates=1)
+        return _time_classic(job)
     keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -93,6 +91,32 @@ def time_updates(job: Job) -> Timing:
         evaluation=evaluation,
         examples=len(train) / len(clips),
         updates=len(seconds[1:] or seconds),
+    )
+
+
+def _time_classic(job: Job) -> Timing:
+    """Compute the functionals of a few clips, and fit a machine to noise, which takes the longest.
+
+    Its time grows with the square of the clips.
+    """
+    settings, n_classes = classic.Settings.of(job.recipe), len(job.labels)
+    rows = job.table[:: max(1, len(job.table) // CLASSIC_CLIPS)]
+    spans = list(rows["file"]), rows["start"], rows["end"]
+    of_all = _seconds(lambda: functionals_of(settings.functionals, *spans, cache=job.cache.parent))
+    heard = job.table[job.table["utterance"].isin((*job.fold.train, *job.fold.valid))]
+    n_speakers = heard["speaker"].nunique()
+    n = min(len(heard), max(CLASSIC_ROWS, 2 * n_classes * n_speakers))
+    turn = np.arange(n)
+    x = np.random.default_rng(0).normal(size=(n, FUNCTIONALS[settings.functionals].size))
+    labels = (turn % n_classes).astype(str)
+    speakers = (turn // n_classes % n_speakers).astype(str)
+    of_rows = _seconds(lambda: FunctionalsSvm(settings.costs).fit(x, labels, speakers))
+    return Timing(
+        features=of_all / len(rows),
+        update=of_rows * (len(heard) / n) ** 2,
+        evaluation=0.0,
+        examples=1.0,
+        updates=1,
     )
 
 
