@@ -284,7 +284,10 @@ def _state(result: Result | None, absent: str, row: Row | None = None) -> str:
     lacks = progress_words(result)
     badge = f' <span class="badge">{escape(lacks)}</span>' if lacks else ""
     figures, comma, _ = score_words(result, row).partition(f", {FOLD_MEAN}")
-    words = _unbroken(figures) + (f' <span class="note">{FOLD_MEAN}</span>' if comma else "")
+    # with an interval, figures are too wide for one line of these tables
+    words = _unbroken(figures).replace("]&nbsp;/&nbsp;", "]&nbsp;/<br>") + (
+        f' <span class="note">{FOLD_MEAN}</span>' if comma else ""
+    )
     return f'<span class="absence">{words}{badge}</span>' if result.is_quick else words + badge
 
 
