@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from web import MODULES, ROOT, RUNTIME, WEB, needs_chromium, needs_modules, need
 from lightser import Recognizer, Stream
 from lightser.audio.files import resample
 from lightser.inference.smoothing import Smoothing
+from lightser.inference.vad import SpeechDetector, SpeechGate
 from lightser.service.assets import VERSION
 
 TOLERANCE = 1e-4
@@ -57,6 +59,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     write("stereo", np.stack([speech[1], 0.5 * speech[1]], axis=1), 16_000, "PCM_24")
     write("short", speech[2][8_000:10_000], 16_000, "PCM_16")
     write("long", np.concatenate(speech), 16_000, "PCM_16")
+    pause = np.random.default_rng(0).normal(0, 1e-3, 40_000).astype(np.float32)
+    write("pauses", np.concatenate([pause, speech[0], pause, speech[1], pause]), 16_000, "PCM_16")
     return made
 
 
@@ -69,8 +73,14 @@ def test_the_answers_in_node_are_those_of_python(
         ]
         for recognizer in recognizers.values()
     }
-    long, fast = clips[-1], clips[-4]
-    run_node(tmp_path, predictions, [stream_of(recognizers[MODELS[0]], c) for c in (long, fast)])
+    pauses, long, fast = clips[-1], clips[-2], clips[-5]
+    streams = [stream_of(recognizers[MODELS[0]], clip) for clip in (long, fast)]
+    gated = stream_of(
+        recognizers[MODELS[0]], pauses, {"strictness": 3, "hangoverS": 0, "least": 0.4}
+    )
+    assert "silence" in {s["label"] for s in gated["segments"]} != {"silence"}
+    gates = [gate_of(clip, strictness) for clip in clips for strictness in range(4)]
+    run_node(tmp_path, predictions, [*streams, gated], gates)
 
 
 def test_the_answers_in_node_are_those_of_python_on_a_corpus(
@@ -85,15 +95,18 @@ def test_the_answers_in_node_are_those_of_python_on_a_corpus(
         ]
     }
     streams = [stream_of(recognizer, clip) for clip in clips[::10]]
-    run_node(tmp_path, predictions, streams)
+    run_node(tmp_path, predictions, streams, [gate_of(clip, 2) for clip in clips])
 
 
-def stream_of(recognizer: Recognizer, clip: Path) -> dict[str, Any]:
+def stream_of(
+    recognizer: Recognizer, clip: Path, gating: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Return a clip's smoothed segments, and how they were asked for."""
-    stream = Stream(recognizer, window_s=3, hop_s=0.75, smoothing=Smoothing(1.5, 0.2))
+    gate = SpeechGate(*gating.values()) if gating else None
+    stream = Stream(recognizer, window_s=3, hop_s=0.75, smoothing=Smoothing(1.5, 0.2), gate=gate)
     samples, rate = soundfile.read(clip, dtype="float32")
     segments = [*stream.push(resample(samples, rate, 16_000)), *stream.flush()]
-    cut = {"windowS": 3, "hopS": 0.75, "smoothing": {"timeS": 1.5, "margin": 0.2}}
+    cut = {"windowS": 3, "hopS": 0.75, "smoothing": {"timeS": 1.5, "margin": 0.2}, "gate": gating}
     return {
         "model": str(recognizer.folder),
         "file": str(clip),
@@ -102,9 +115,28 @@ def stream_of(recognizer: Recognizer, clip: Path) -> dict[str, Any]:
     }
 
 
-def run_node(tmp_path: Path, predictions: dict[str, Any], streams: list[dict[str, Any]]) -> None:
+def gate_of(clip: Path, strictness: int) -> dict[str, Any]:
+    """Return how much of each tenth of a second is speech."""
+    samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
+    detector = SpeechDetector(SpeechGate(strictness), rate)
+    detector(samples.mean(axis=1))
+    times = [round(i * rate / 10) for i in range(len(samples) * 10 // rate + 1)]
+    return {
+        "file": str(clip),
+        "gating": {"strictness": strictness},
+        "shares": [detector.share(*stretch) for stretch in pairwise(times)],
+    }
+
+
+def run_node(
+    tmp_path: Path,
+    predictions: dict[str, Any],
+    streams: list[dict[str, Any]],
+    gates: list[dict[str, Any]],
+) -> None:
     answers = tmp_path / "answers.json"
-    answers.write_text(json.dumps({"predictions": predictions, "streams": streams}))
+    asked = {"predictions": predictions, "streams": streams, "gates": gates}
+    answers.write_text(json.dumps(asked))
     run = subprocess.run(
         ["node", "--test", "--test-reporter=tap", "tests/answers.test.js"],
         cwd=WEB,
@@ -114,7 +146,7 @@ def run_node(tmp_path: Path, predictions: dict[str, Any], streams: list[dict[str
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "\n# pass 3\n" in run.stdout
+    assert "\n# pass 4\n" in run.stdout
     assert "\n# skipped 0\n" in run.stdout
     print(*re.findall(r"# (\d+ Hz: .+)", run.stdout), sep="\n")  # seen with -s
 
@@ -133,7 +165,7 @@ def test_its_own_tests_pass() -> None:
 def test_the_runtime_is_of_one_version_everywhere() -> None:
     locked = json.loads((WEB / "package-lock.json").read_text())["packages"]
     assert locked["node_modules/onnxruntime-web"]["version"] == VERSION
-    assert locked[""]["dependencies"] == {"onnxruntime-web": f"^{VERSION}"}
+    assert locked[""]["dependencies"]["onnxruntime-web"] == f"^{VERSION}"
 
 
 # The package, as npm packs it
@@ -198,6 +230,7 @@ def test_its_types_are_those_that_a_user_needs(project: Path) -> None:
 
 
 NAMES = {
+    "@echogarden/fvad-wasm": "/packages/lightser-web/node_modules/@echogarden/fvad-wasm/fvad.js",
     "#folder": "/packages/lightser-web/src/folder.js",
     "onnxruntime-web/wasm": f"/{RUNTIME.relative_to(ROOT).as_posix()}/ort.wasm.bundle.min.mjs",
 }
@@ -226,7 +259,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory, clips: list[Path]) -> Iterator
     handler = functools.partial(Quiet, directory=str(ROOT))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with browsing(tmp_path_factory.mktemp("browser") / "profile", clips[-1]) as opened:
+        with browsing(tmp_path_factory.mktemp("browser") / "profile", clips[-2]) as opened:
             opened.open(f"http://127.0.0.1:{server.server_port}/page")
             opened.evaluate(
                 "(async () => { window.web = await import('/packages/lightser-web/src/index.js');"
@@ -330,10 +363,11 @@ def test_the_microphone_is_heard_as_python_hears_the_same_samples(
 def test_listening_ends_when_it_is_told_to(tab: Tab) -> None:
     segments = tab.evaluate(
         """(async () => {
+            const gate = await web.loadGate({ strictness: 0 });
             const ending = new AbortController();
             const found = [];
             for await (const segment of web.listen(recognizer, {
-                windowS: 1, hopS: 0.5, smoothing: {}, signal: ending.signal,
+                windowS: 1, hopS: 0.5, smoothing: {}, gate, signal: ending.signal,
             })) {
                 found.push(segment);
                 if (found.length === 2) ending.abort();

@@ -5,6 +5,7 @@
 export { parseCard } from "./card.js";
 export { decode } from "./decode.js";
 export { BadAudio, BadModel, LightserError } from "./errors.js";
+export { SpeechGate } from "./gate.js";
 export { listen } from "./listen.js";
 export { Microphone } from "./microphone.js";
 export { open, Recognizer } from "./recognizer.js";
@@ -16,6 +17,7 @@ export { decodeWav } from "./wav.js";
 
 /** @typedef {import("./card.js").Card} Card */
 /** @typedef {import("./recognizer.js").Cut} Cut */
+/** @typedef {import("./gate.js").Gating} Gating */
 /** @typedef {import("./recognizer.js").Prediction} Prediction */
 /** @typedef {import("./recognizer.js").Segment} Segment */
 /** @typedef {import("./smoothing.js").Smoothing} Smoothing */

@@ -9,6 +9,7 @@ import { Stream } from "./stream.js";
 import { nameProbabilities, padTo, windowStarts } from "./windows.js";
 
 /** @typedef {import("./card.js").Card} Card */
+/** @typedef {import("./gate.js").SpeechGate} SpeechGate */
 /** @typedef {import("./smoothing.js").Smoothing} Smoothing */
 /** @typedef {typeof import("onnxruntime-web")} Runtime */
 
@@ -29,9 +30,12 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
  * @typedef {object} Segment
  * @property {number} start seconds from the beginning
  * @property {number} end seconds, exclusive
- * @property {string} label the likeliest emotion, or the smoothed one if smoothing was asked for
- * @property {number} confidence the probability of the label
- * @property {Record<string, number>} probabilities of every label; smoothed as the label is
+ * @property {string} label the likeliest emotion, or the smoothed one if smoothing was asked for;
+ *   "silence" where a gate was asked for and nobody speaks
+ * @property {number} confidence the probability of the label; of silence, the share of the stretch
+ *   without speech
+ * @property {Record<string, number>} probabilities of every label; smoothed as the label is. Empty
+ *   for silence: the model was not asked
  */
 
 /**
@@ -39,6 +43,8 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
  * @property {number} [windowS] seconds that a segment lasts; by default the card's `window_s`
  * @property {number} [hopS] seconds from one segment's start to the next; by default half a window
  * @property {Smoothing} [smoothing] of labels over time; none by default
+ * @property {SpeechGate} [gate] by which a stretch counts as silence, for which the model is not
+ *   asked; by default it is asked always. See `loadGate`
  */
 
 /**

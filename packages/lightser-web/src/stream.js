@@ -1,4 +1,5 @@
 import { LightserError } from "./errors.js";
+import { SpeechDetector, SpeechGate } from "./gate.js";
 import { joined, Resampler } from "./resampler.js";
 import { round } from "./rounding.js";
 import { checkSamples, MIN_SECONDS } from "./samples.js";
@@ -20,6 +21,9 @@ export class Stream {
   #hop;
   #resampler;
   #smoother;
+  #gate;
+  /** @type {SpeechDetector | null} */
+  #speech = null;
   /** @type {Float32Array} */
   #held = new Float32Array(0);
   #first = 0; // sample of the recording that `#held` begins with
@@ -33,9 +37,10 @@ export class Stream {
    * @param {import("./recognizer.js").Recognizer} recognizer that listens
    * @param {import("./recognizer.js").Cut & {sampleRate?: number}} [options] `sampleRate` is that
    *   of the chunks, in hertz; by default the model's own
-   * @throws {LightserError} `hopS` is longer than `windowS`, or one of them is too short
+   * @throws {LightserError} `hopS` is longer than `windowS`, one of them is too short, or a
+   *   gate is none
    */
-  constructor(recognizer, { windowS, hopS, smoothing, sampleRate } = {}) {
+  constructor(recognizer, { windowS, hopS, smoothing, gate, sampleRate } = {}) {
     const { card } = recognizer;
     windowS ??= card.window_s;
     hopS ??= windowS / 2;
@@ -48,12 +53,24 @@ export class Stream {
           "give one above 0, and no longer than the window, or audio goes unheard.",
       );
     }
+    if (gate !== undefined && !(gate instanceof SpeechGate)) {
+      throw new LightserError("A gate is what loadGate() gives; wait for it, and pass it on.");
+    }
     this.#recognizer = recognizer;
     this.#rate = card.sample_rate;
     this.#window = round(windowS * this.#rate);
     this.#hop = Math.max(round(hopS * this.#rate), 1);
     this.#resampler = new Resampler(sampleRate ?? this.#rate, this.#rate);
     this.#smoother = smoothing ? new Smoother(smoothing) : null;
+    this.#gate = gate;
+    this.#begin();
+  }
+
+  #begin() {
+    this.#held = new Float32Array(0);
+    this.#first = this.#total = this.#next = this.#told = 0;
+    this.#speech = this.#gate ? new SpeechDetector(this.#gate, this.#rate) : null;
+    this.#smoother?.reset();
   }
 
   /**
@@ -85,9 +102,7 @@ export class Stream {
         const start = Math.max(this.#total - this.#window, 0);
         segments.push(await this.#segment(start, this.#total));
       }
-      this.#held = new Float32Array(0);
-      this.#first = this.#total = this.#next = this.#told = 0;
-      this.#smoother?.reset();
+      this.#begin();
       return segments;
     });
   }
@@ -107,6 +122,7 @@ export class Stream {
   async #hear(wave) {
     this.#held = joined([this.#held, wave]);
     this.#total += wave.length;
+    this.#speech?.hear(wave);
     /** @type {Segment[]} */
     const segments = [];
     while (this.#next + this.#window <= this.#total) {
@@ -119,6 +135,7 @@ export class Stream {
     if (segments.length) {
       this.#held = this.#held.slice(remains - this.#first);
       this.#first = remains;
+      this.#speech?.forget(remains);
     }
     return segments;
   }
@@ -129,10 +146,15 @@ export class Stream {
    * @returns {Promise<Segment>}
    */
   async #segment(start, end) {
+    const times = { start: start / this.#rate, end: end / this.#rate };
+    const speech = this.#speech ? this.#speech.share(start, end) : 1;
+    if (this.#gate && speech < this.#gate.least) {
+      this.#smoother?.reset(); // who speaks next need not feel as before
+      return { ...times, label: "silence", confidence: 1 - speech, probabilities: {} };
+    }
     const { labels } = this.#recognizer;
     const [from, to] = [start - this.#first, end - this.#first];
     const probabilities = await this.#recognizer.probabilities(this.#held.subarray(from, to));
-    const times = { start: start / this.#rate, end: end / this.#rate };
     if (!this.#smoother) return { ...times, ...nameProbabilities(labels, probabilities) };
     const smoothed = this.#smoother.add(probabilities, times.end);
     const named = nameProbabilities(labels, smoothed.probabilities);

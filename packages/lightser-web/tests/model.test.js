@@ -7,7 +7,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { BadAudio, BadModel, LightserError, load, Stream } from "../src/index.js";
+import { BadAudio, BadModel, LightserError, load, loadGate, SpeechGate, Stream } from "../src/index.js";
 
 const MODEL = fileURLToPath(
   new URL("../../../lightser/inference/weights/emodb-light_sernet", import.meta.url),
@@ -122,6 +122,26 @@ test("a stream survives what it refuses", async () => {
   const { label, probabilities } = await recognizer.predict(samples, 16_000);
   assert.deepEqual([segment.label, segment.probabilities], [label, probabilities]);
   assert.deepEqual(await stream.flush(), []);
+});
+
+test("a gate calls silence what nobody speaks in, and does not ask the model", async () => {
+  const gate = await loadGate();
+  const stream = new Stream(recognizer, { windowS: 1, hopS: 1, gate });
+  const quiet = new Float32Array(16_000);
+  const silence = { label: "silence", confidence: 1, probabilities: {} };
+  assert.deepEqual(await stream.push(quiet), [{ start: 0, end: 1, ...silence }]);
+  const always = new Stream(recognizer, { windowS: 1, hopS: 1 });
+  assert.notEqual((await always.push(quiet))[0].label, "silence");
+});
+
+test("gates that are none are refused", async () => {
+  for (const gating of [{ strictness: 4 }, { hangoverS: -1 }, { hangoverS: NaN }, { least: 0 }]) {
+    await assert.rejects(loadGate(gating), LightserError);
+  }
+  for (const gate of [true, {}, loadGate()]) {
+    assert.throws(() => new Stream(recognizer, { gate }), /what loadGate\(\) gives/);
+  }
+  assert.ok((await loadGate({ strictness: 0, hangoverS: 0, least: 1 })) instanceof SpeechGate);
 });
 
 test("windows that do not fit are refused", () => {

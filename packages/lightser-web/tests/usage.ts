@@ -1,5 +1,5 @@
 // What a user in TypeScript writes; tests/test_web.py compiles it against the packed package.
-import { BadAudio, load, listen, Stream, type Card, type Prediction, type Segment } from "lightser-web";
+import { BadAudio, load, loadGate, listen, Stream, type Card, type Prediction, type Segment } from "lightser-web";
 import { open, Recognizer, type Smoothing } from "lightser-web/core";
 
 export async function use(samples: Float32Array): Promise<[Prediction, Segment[], Card]> {
@@ -8,8 +8,9 @@ export async function use(samples: Float32Array): Promise<[Prediction, Segment[]
   const probability: number | undefined = prediction.probabilities["anger"];
   const smoothing: Smoothing = { timeS: 0.5, margin: probability };
   const stream = new Stream(recognizer, { windowS: 3, hopS: 1, sampleRate: 48_000, smoothing });
+  const gate = await loadGate({ strictness: 3 });
   const segments = [...(await stream.push(samples)), ...(await stream.flush())];
-  for await (const segment of listen(recognizer, { hopS: 1, signal: AbortSignal.timeout(1000) })) {
+  for await (const segment of listen(recognizer, { hopS: 1, gate, signal: AbortSignal.timeout(1000) })) {
     segments.push(segment);
   }
   const name: string = new BadAudio("no audio").name;
