@@ -1,6 +1,7 @@
 """The page at ``/``, and the files with which it listens by itself, in the browser."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from lightser.service.desk import Desk
 
 _PACKAGE = Path(__file__).parent.parent
 _PAGE = _PACKAGE / "service" / "page"
+_HAS_VAD = find_spec("webrtcvad") is not None  # so that streams here can tell silence
 _SAMPLES = {"10b10Wa.flac": "anger", "08a02Fe.flac": "happiness", "14a04Tc.flac": "sadness"}
 
 # Said here, since what the system says of them differs.
@@ -54,7 +56,7 @@ class Pages:
     """What a browser is given.
 
     Args:
-        assets: the files of ONNX Runtime by name; without them, the page asks the service.
+        assets: what it needs to listen by itself, by name; without it, the page asks the service.
     """
 
     def __init__(self, assets: Mapping[str, Path]):
@@ -64,7 +66,7 @@ class Pages:
             self.files[f"samples/{name}"] = _PACKAGE / "samples" / name
         for path in _web_sources():
             self.files[f"lightser-web/{path.name}"] = path
-        self.files |= {f"onnxruntime-web/{name}": path for name, path in assets.items()}
+        self.files |= {f"assets/{name}": path for name, path in assets.items()}
         self.listens = bool(assets)
 
     async def index(self, request: Request) -> Response:
@@ -90,7 +92,8 @@ class Pages:
         name = request.path_params["path"]
         if name == "setup.json":
             samples = [{"file": file, "label": label} for file, label in _SAMPLES.items()]
-            return JSONResponse({"in_browser": self.listens, "samples": samples})
+            setup = {"in_browser": self.listens, "vad": _HAS_VAD, "samples": samples}
+            return JSONResponse(setup)
         if name not in self.files:
             raise HTTPException(404, "Not Found")
         return _answer(request, self.files[name])

@@ -1,6 +1,6 @@
 // Who listens: this browser, or the service. Both answer the same questions alike.
 
-import { decode, open, resampleInTurns, Stream } from "./lightser-web/core.js";
+import { decode, open, resampleInTurns, SpeechGate, Stream } from "./lightser-web/core.js";
 
 /** What went wrong, in words for the reader. */
 export class Trouble extends Error {}
@@ -29,19 +29,21 @@ export class BrowserEngine {
   kind = "browser";
 
   static async open(card, key) {
-    const ort = await import("./onnxruntime-web/ort.wasm.min.mjs");
+    const ort = await import("./assets/ort.wasm.min.mjs");
+    const { default: compile } = await import("./assets/fvad.js");
     ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmPaths = new URL("./onnxruntime-web/", import.meta.url).href;
+    ort.env.wasm.wasmPaths = new URL("./assets/", import.meta.url).href;
     const folder = `/v1/models/${encodeURIComponent(card.name)}`;
     const read = async (name) => {
       const response = await ask(`${folder}/${name}`, key);
       return new Uint8Array(await response.arrayBuffer());
     };
-    return new BrowserEngine(await open(read, { ort }));
+    return new BrowserEngine(await open(read, { ort }), new SpeechGate(await compile()));
   }
 
-  constructor(recognizer) {
+  constructor(recognizer, gate) {
     this.recognizer = recognizer;
+    this.gate = gate;
   }
 
   /** Return a clip at the model's rate, once for all questions about it. */
@@ -60,9 +62,9 @@ export class BrowserEngine {
     return this.recognizer.segments(clip.samples, clip.rate, cut);
   }
 
-  /** Return what takes chunks of samples, and calls back with segments. */
+  /** Return what takes chunks of samples, and calls back with segments, silence among them. */
   async stream(sampleRate, cut, onSegment) {
-    const stream = new Stream(this.recognizer, { ...cut, sampleRate });
+    const stream = new Stream(this.recognizer, { ...cut, sampleRate, gate: this.gate });
     return {
       push: async (chunk) => (await stream.push(chunk)).forEach(onSegment),
       end: async () => (await stream.flush()).forEach(onSegment),
@@ -84,10 +86,14 @@ function inProtocol(key) {
 export class ServiceEngine {
   kind = "service";
 
-  /** @param reason why not the browser, where it was to listen */
-  constructor(card, key, reason = "") {
+  /**
+   * @param {boolean} hasVad whether the service can tell silence
+   * @param reason why not the browser, where it was to listen
+   */
+  constructor(card, key, hasVad = false, reason = "") {
     this.card = card;
     this.key = key;
+    this.hasVad = hasVad;
     this.reason = reason;
   }
 
@@ -115,6 +121,7 @@ export class ServiceEngine {
       sample_rate: sampleRate,
       window_s: windowS,
       hop_s: hopS,
+      vad: this.hasVad,
     });
     const socket = new WebSocket(address, this.key ? ["lightser", `lightser.key.${inProtocol(this.key)}`] : []);
     let refusal = null;

@@ -13,7 +13,7 @@ const LIVE_HOP_S = 0.5;
 const element = (id) => document.getElementById(id);
 
 const stage = new Stage();
-let setup = { in_browser: false, samples: [] };
+let setup = { in_browser: false, vad: false, samples: [] };
 let key = "";
 let engine = null;
 let card = null;
@@ -104,7 +104,7 @@ async function openWanted() {
       reason = ` (${error.message})`;
     }
   }
-  engine ??= new ServiceEngine(card, key, reason);
+  engine ??= new ServiceEngine(card, key, setup.vad, reason);
   if (wanted.card === chosen && wanted.kind === kind) {
     wanted = { card, kind: engine.kind }; // the browser may have failed
     sayWhoListens(engine.kind, reason);

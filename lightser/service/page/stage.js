@@ -7,7 +7,7 @@ import { asCsv, fillTable, save } from "./table.js";
 import { Timeline } from "./timeline.js";
 import { clock, percent, runnersUp } from "./words.js";
 
-const SILENCE = 0.005; // -46 dB: a window that is nowhere louder is called silence
+const SILENCE = 0.005; // -46 dB: a window that is nowhere louder is called silence, gate or not
 
 const element = (id) => document.getElementById(id);
 const write = (id, words) => (element(id).textContent = words);
@@ -91,16 +91,17 @@ export class Stage {
     if (this.#isLive) write("clock", clock(this.duration));
   }
 
-  /** Say whether nobody speaks in a segment; only here, since the models were not asked to. */
-  isSilent({ start, end }) {
-    return !this.#isBlind && this.#timeline.loudest(start, end) < SILENCE;
+  /** Say whether nobody speaks in a segment: none are gated but those of the microphone. */
+  isSilent({ start, end, label }) {
+    return label === "silence" || (!this.#isBlind && this.#timeline.loudest(start, end) < SILENCE);
   }
 
   /** Draw a segment; of a live one, say what it is. */
   take(segment) {
-    const silence = { ...segment, label: "silence", confidence: 1, probabilities: {} };
     const isSilent = this.isSilent(segment);
-    const taken = isSilent ? silence : segment;
+    const isUngated = isSilent && segment.label !== "silence";
+    const silence = { label: "silence", confidence: 1, probabilities: {} };
+    const taken = isUngated ? { ...segment, ...silence } : segment;
     this.#shown.segments.push(taken);
     this.#timeline.add(taken);
     if (!this.#isLive) return;
