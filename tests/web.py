@@ -6,13 +6,10 @@ from pathlib import Path
 import pytest
 from browser import CHROMIUM
 
-from lightser.service.assets import FILES
-
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "packages" / "lightser-web"
 MODULES = WEB / "node_modules"
 RUNTIME = MODULES / "onnxruntime-web" / "dist"
-DETECTOR = MODULES / "@echogarden" / "fvad-wasm"
 
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="needs Node.js and npm"
@@ -21,12 +18,3 @@ needs_modules = pytest.mark.skipif(
     not RUNTIME.is_dir(), reason="needs npm ci in packages/lightser-web, which `make web` does"
 )
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-
-
-def put_assets(folder: Path) -> Path:
-    """Put what the page needs to listen by itself into a folder, and return it."""
-    folder.mkdir(exist_ok=True)
-    for name in FILES:
-        place = DETECTOR if name.startswith("fvad") else RUNTIME
-        shutil.copy(place / name, folder)
-    return folder

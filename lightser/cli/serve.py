@@ -53,16 +53,15 @@ def serve(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder with what the page needs to listen by itself; by default that of "
-            "--get-assets.",
+            help="Folder with ONNX Runtime for browsers; by default that of --get-assets.",
         ),
     ] = None,
     get_assets: Annotated[
         bool,
         typer.Option(
             "--get-assets",
-            help="Get ONNX Runtime and a voice activity detector for browsers by way of npm "
-            "(14 MB), so that the page listens by itself, and end.",
+            help="Get ONNX Runtime for browsers by way of npm (14 MB), so that the page listens "
+            "by itself, and end.",
         ),
     ] = False,
     openapi: Annotated[
@@ -100,7 +99,7 @@ def serve(
         print(json.dumps(describe(limits), indent=2))
         return
     if get_assets:
-        print(f"What the page needs to listen by itself is in {get(assets)}")
+        print(f"ONNX Runtime for browsers is in {get(assets)}")
         return
     in_browser = find_assets(assets)
     secrets = read_keys(keys)

@@ -56,7 +56,7 @@ class Pages:
     """What a browser is given.
 
     Args:
-        assets: what it needs to listen by itself, by name; without it, the page asks the service.
+        assets: the files of ONNX Runtime by name; without them, the page asks the service.
     """
 
     def __init__(self, assets: Mapping[str, Path]):
@@ -66,7 +66,7 @@ class Pages:
             self.files[f"samples/{name}"] = _PACKAGE / "samples" / name
         for path in _web_sources():
             self.files[f"lightser-web/{path.name}"] = path
-        self.files |= {f"assets/{name}": path for name, path in assets.items()}
+        self.files |= {f"onnxruntime-web/{name}": path for name, path in assets.items()}
         self.listens = bool(assets)
 
     async def index(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 // Who listens: this browser, or the service. Both answer the same questions alike.
 
-import { decode, open, resampleInTurns, SpeechGate, Stream } from "./lightser-web/core.js";
+import { decode, loadGate, open, resampleInTurns, Stream } from "./lightser-web/core.js";
 
 /** What went wrong, in words for the reader. */
 export class Trouble extends Error {}
@@ -29,21 +29,19 @@ export class BrowserEngine {
   kind = "browser";
 
   static async open(card, key) {
-    const ort = await import("./assets/ort.wasm.min.mjs");
-    const { default: compile } = await import("./assets/fvad.js");
+    const ort = await import("./onnxruntime-web/ort.wasm.min.mjs");
     ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmPaths = new URL("./assets/", import.meta.url).href;
+    ort.env.wasm.wasmPaths = new URL("./onnxruntime-web/", import.meta.url).href;
     const folder = `/v1/models/${encodeURIComponent(card.name)}`;
     const read = async (name) => {
       const response = await ask(`${folder}/${name}`, key);
       return new Uint8Array(await response.arrayBuffer());
     };
-    return new BrowserEngine(await open(read, { ort }), new SpeechGate(await compile()));
+    return new BrowserEngine(await open(read, { ort }));
   }
 
-  constructor(recognizer, gate) {
+  constructor(recognizer) {
     this.recognizer = recognizer;
-    this.gate = gate;
   }
 
   /** Return a clip at the model's rate, once for all questions about it. */
@@ -64,6 +62,7 @@ export class BrowserEngine {
 
   /** Return what takes chunks of samples, and calls back with segments, silence among them. */
   async stream(sampleRate, cut, onSegment) {
+    this.gate ??= await loadGate();
     const stream = new Stream(this.recognizer, { ...cut, sampleRate, gate: this.gate });
     return {
       push: async (chunk) => (await stream.push(chunk)).forEach(onSegment),

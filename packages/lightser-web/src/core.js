@@ -5,7 +5,7 @@
 export { parseCard } from "./card.js";
 export { decode } from "./decode.js";
 export { BadAudio, BadModel, LightserError } from "./errors.js";
-export { SpeechGate } from "./gate.js";
+export { loadGate, SpeechGate } from "./gate.js";
 export { listen } from "./listen.js";
 export { Microphone } from "./microphone.js";
 export { open, Recognizer } from "./recognizer.js";

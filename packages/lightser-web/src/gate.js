@@ -1,4 +1,5 @@
 import { LightserError } from "./errors.js";
+import { compileFvad } from "./fvad.js";
 import { joined } from "./resampler.js";
 import { round } from "./rounding.js";
 
@@ -19,23 +20,24 @@ const RATES = [8_000, 16_000, 32_000, 48_000]; // that the detector takes, in he
  */
 
 /**
- * WebRTC's voice activity detector: what `@echogarden/fvad-wasm` gives once it is compiled.
+ * Get the gate by which streams tell speech from silence: that of Python's, with WebRTC's detector.
+ * One gate may serve several streams.
  *
- * @typedef {object} Fvad
- * @property {() => number} _fvad_new
- * @property {(detector: number) => void} _fvad_free
- * @property {(detector: number, mode: number) => number} _fvad_set_mode
- * @property {(detector: number, rate: number) => number} _fvad_set_sample_rate
- * @property {(detector: number, frame: number, length: number) => number} _fvad_process
- * @property {(bytes: number) => number} _malloc
- * @property {(address: number) => void} _free
- * @property {Int16Array} HEAP16
+ *     const gate = await loadGate();
+ *     for await (const segment of listen(recognizer, { gate })) …
+ *
+ * @param {Gating} [gating]
+ * @returns {Promise<SpeechGate>}
+ * @throws {LightserError} a value out of range
  */
+export async function loadGate(gating) {
+  return new SpeechGate(await compileFvad(), gating);
+}
 
 /** Whether somebody speaks, decided by WebRTC's detector with hangover. Get one with `loadGate`. */
 export class SpeechGate {
   /**
-   * @param {Fvad} fvad the detector, compiled
+   * @param {import("./fvad.js").Fvad} fvad
    * @param {Gating} [gating]
    * @throws {LightserError} a value out of range
    */
@@ -58,9 +60,8 @@ export class SpeechGate {
 
 // The detector's memory is not JavaScript's, and does not go by itself.
 const forgotten = new FinalizationRegistry(
-  (/** @type {{fvad: Fvad, detector: number, frame: number}} */ { fvad, detector, frame }) => {
-    fvad._fvad_free(detector);
-    fvad._free(frame);
+  (/** @type {{fvad: import("./fvad.js").Fvad, detector: number}} */ { fvad, detector }) => {
+    fvad.free(detector);
   },
 );
 
@@ -73,7 +74,6 @@ export class SpeechDetector {
   #length; // of a frame, in samples
   #rate; // that the detector is given
   #detector;
-  #frame; // address of its samples
   #hangover; // frames
   #since; // frames since the last one with speech
   #rest = new Float32Array(0); // less than a frame
@@ -91,11 +91,13 @@ export class SpeechDetector {
     this.#rate = RATES.includes(sampleRate) ? sampleRate : 16_000;
     this.#hangover = round(hangoverS / FRAME_S);
     this.#since = this.#hangover + 1;
-    const detector = (this.#detector = fvad._fvad_new());
-    const frame = (this.#frame = fvad._malloc(2 * round(FRAME_S * this.#rate)));
-    fvad._fvad_set_mode(detector, strictness);
-    fvad._fvad_set_sample_rate(detector, this.#rate);
-    forgotten.register(this, { fvad, detector, frame });
+    const detector = (this.#detector = fvad.create());
+    if (detector === 0) {
+      throw new LightserError("One gate serves some thousand streams at once; load another.");
+    }
+    fvad.setMode(detector, strictness);
+    fvad.setSampleRate(detector, this.#rate);
+    forgotten.register(this, { fvad, detector });
   }
 
   /**
@@ -119,11 +121,12 @@ export class SpeechDetector {
     const length = round(FRAME_S * this.#rate);
     // The bands of the detector end at 4 kHz, so straight lines between samples will do.
     const samples = length === frame.length ? frame : stretched(frame, length);
-    const pcm = this.#fvad.HEAP16.subarray(this.#frame / 2, this.#frame / 2 + length);
+    const { process, memory, frame: address } = this.#fvad;
+    const pcm = new Int16Array(memory.buffer, address, length);
     for (let i = 0; i < length; i++) {
       pcm[i] = Math.max(-(2 ** 15), Math.min(2 ** 15 - 1, samples[i] * 2 ** 15));
     }
-    return this.#fvad._fvad_process(this.#detector, this.#frame, length) === 1;
+    return process(this.#detector, address, length) === 1;
   }
 
   /**

@@ -7,7 +7,6 @@
 import * as ort from "onnxruntime-web/wasm";
 
 import { readerOf } from "#folder";
-import { SpeechGate } from "./gate.js";
 import { open } from "./recognizer.js";
 
 export * from "./core.js";
@@ -37,22 +36,4 @@ export async function load(model, { verify = true, request, wasm } = {}) {
   ort.env.wasm.numThreads = 1; // more need a page that is isolated, and gain little at this size
   if (wasm !== undefined) ort.env.wasm.wasmPaths = wasm;
   return open(readerOf(model, request), { ort, verify });
-}
-
-/**
- * Get the detector by which streams tell speech from silence: that of Python's, WebRTC's. One gate
- * may serve several streams.
- *
- *     const gate = await loadGate();
- *     for await (const segment of listen(recognizer, { gate })) …
- *
- * @param {import("./gate.js").Gating & {wasm?: string}} [options] `wasm` is the address of the
- *   detector's `fvad.wasm`, if the bundler does not place it
- * @returns {Promise<SpeechGate>}
- * @throws {import("./errors.js").LightserError} a value out of range
- */
-export async function loadGate({ wasm, ...gating } = {}) {
-  // @ts-expect-error it has no types; gate.js has those of what is used
-  const { default: compile } = await import("@echogarden/fvad-wasm");
-  return new SpeechGate(await compile(wasm === undefined ? {} : { locateFile: () => wasm }), gating);
 }

@@ -1,19 +1,23 @@
 // What can be said of the parts without a model.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import test from "node:test";
 
 import { rateOf } from "../src/decode.js";
+import { SpeechDetector } from "../src/gate.js";
 import {
   BadAudio,
   decodeWav,
   LightserError,
+  loadGate,
   resample,
   resampleInTurns,
   Resampler,
   Smoother,
   toMono,
 } from "../src/index.js";
+import { fvadModule } from "../scripts/fvad.js";
 import { round } from "../src/rounding.js";
 import { sha256InScript } from "../src/sha256.js";
 import { padTo, windowStarts } from "../src/windows.js";
@@ -33,6 +37,21 @@ test("windows cover a clip from its first sample to its last", () => {
 
 test("a short clip is padded on both sides, the odd zero at the end", () => {
   assert.deepEqual([...padTo(Float32Array.of(1, 1), 5)], [0, 1, 1, 0, 0]);
+});
+
+test("the voice activity detector is that of its package", async () => {
+  const written = await readFile(new URL("../src/fvad-wasm.js", import.meta.url), "utf-8");
+  assert.equal(written, await fvadModule());
+});
+
+test("a gate serves many streams, and says where it ends", async () => {
+  const gate = await loadGate();
+  const detectors = [];
+  const open = () => detectors.push(new SpeechDetector(gate, 16_000));
+  for (let i = 0; i < 1000; i++) open();
+  assert.throws(() => {
+    for (;;) open();
+  }, /load another/);
 });
 
 test("SHA-256 in script is SHA-256", () => {
