@@ -96,7 +96,7 @@ test("somebody speaks where Python says so, at any rate", { skip }, async () => 
     for (let at = 0, size = 1; at < samples.length; at += size, size = (size * 7) % 9973) {
       detector.hear(samples.subarray(at, at + size));
     }
-    const time = (/** @type {number} */ tenths) => round((tenths * rate) / 10);
+    const time = (tenths) => round((tenths * rate) / 10);
     const found = shares.map((_, i) => detector.share(time(i), time(i + 1)));
     assert.deepEqual(found, shares);
   }
