@@ -17,13 +17,16 @@ import torch
 from tiny_corpus import tiny_corpus
 from tiny_corpus import tiny_recipe as recipe
 
+from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
+from lightser.training import precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, make_plan, missing_jobs, run
 from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
 from lightser.training.jobs import as_examples, build_system, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
+from lightser.training.precision import half_precision
 from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice
 
 HERE = Path(__file__).parent
@@ -318,13 +321,35 @@ def test_results_stay_as_they_were_found(tmp_path):
     facts = json.loads(path.read_text())
     path.write_text(json.dumps(facts | {"machine": "another", "versions": {"torch": "1.0"}}))
     before = json.loads(path.read_text())
+    del before["precision_by_job"]  # as results were written once, when what was asked for was done
+    path.write_text(json.dumps(before))
     assert collect(plan)["commit"] == "abc"
+    before["precision_by_job"] = dict.fromkeys(before["minutes_by_job"], "float32")
     assert json.loads(path.read_text()) == before
     last = dataclasses.replace(plan.jobs[2], commit="def")
     run_job(last)
     later = collect(plan)
     assert later["commit"] == "abc, def" and later["machine"] != "another"
     assert later["commit_by_job"][last.name] == "def"
+
+
+def test_half_precision_where_there_are_units_for_it(tmp_path, monkeypatch, capsys):
+    half = recipe(optim=Optim(epochs=1, batch_size=4, precision="bfloat16"))
+    found = {}
+    for units in (True, False):
+        monkeypatch.setattr(precision, "_has_bfloat16", lambda kind, units=units: units)
+        with half_precision(half.optim, "cpu"):
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if units else torch.float32)
+        plan = make_plan(half, tiny_corpus(), name="t", out=tmp_path / str(units))
+        plan = dataclasses.replace(plan, jobs=plan.jobs[:1], part=plan.jobs[:1])
+        found[units] = run(plan, engine="serial")["precision_by_job"]
+        say_precision([half], "cpu")
+        say_precision([recipe()], "cpu")  # asks for none
+        said = capsys.readouterr().err
+        assert said.count("no units for bfloat16") == (not units)
+    name = plan.jobs[0].name
+    assert found == {True: {name: "bfloat16"}, False: {name: "float32"}}
 
 
 def test_a_part_of_a_file_is_heard_and_no_more(tmp_path):

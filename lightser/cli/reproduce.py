@@ -11,6 +11,7 @@ from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.interrupted import resumable
+from lightser.cli.precision import say_precision
 from lightser.cli.warned import spoken_warnings
 from lightser.cluster import name_cluster
 from lightser.errors import BadRecipe, BadResults, MissingExtra
@@ -129,7 +130,10 @@ def reproduce(
             typer.echo(f"{item.name}: the same as {same}, taken from there", err=True)
         elif item.name in repeats:
             typer.echo(f"{item.name}: the same as {repeats[item.name]}, run once", err=True)
-    say_cost([item for item in plans if item.name not in repeats], workers)
+    to_run = [item for item in plans if item.name not in repeats]
+    if engine != "ray":
+        say_precision([item.recipe for item in to_run if missing_jobs(item)], device)
+    say_cost(to_run, workers)
     if remark:
         typer.echo(remark, err=True)
     if plan:

@@ -10,6 +10,7 @@ from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.interrupted import resumable
+from lightser.cli.precision import say_precision
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadModel, BadResults, MissingExtra
 
@@ -79,6 +80,7 @@ def train(
             "then give them with --results",
             err=True,
         )
+    say_precision([facts], device)
     with resumable("the same command goes on from the last checkpoint"), Watch(1) as watch:
         system = train_final(plan, seed=seed, progress=watch.running)
     write_trained_model(

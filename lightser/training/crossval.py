@@ -285,8 +285,13 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     minutes = known.get("minutes_by_job", {})
     fresh = {j.name: _progress(j) for j in plan.jobs if j.is_done and j.name not in minutes}
     commits = known.get("commit_by_job", dict.fromkeys(minutes, known.get("commit", "")))
+    asked = {} if plan.recipe.is_classic else dict.fromkeys(minutes, plan.recipe.optim.precision)
+    precisions = known.get("precision_by_job", asked)
     minutes |= {name: round(facts["seconds"] / 60, 2) for name, facts in fresh.items()}
     commits |= {name: facts.get("commit", commit()) for name, facts in fresh.items()}
+    precisions |= {
+        name: facts["precision"] for name, facts in fresh.items() if "precision" in facts
+    }
     costs = known.get("costs", {})
     costs |= {name: facts["cost"] for name, facts in fresh.items() if "cost" in facts}
     packages = ("numpy", *classic.PACKAGES) if plan.recipe.is_classic else ("torch", "numpy")
@@ -321,6 +326,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "n_utterances": len(plan.table),
         "n_predictions": len(predictions),
         "parameters": parameter_count(plan.recipe, len(plan.labels)),
+        **({"precision_by_job": precisions} if precisions else {}),
         **({"costs": costs} if costs else {}),  # of the classic, which chooses one for each fold
         "published": plan.recipe.to_dict().get("published"),
         # Where and with what it was run, not where results are looked at again.

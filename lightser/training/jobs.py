@@ -29,6 +29,7 @@ from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import Clips, features_of
 from lightser.training.loop import Point, Run, drive, predict, training_run
+from lightser.training.precision import precision_of
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
 from lightser.whole import write_whole
@@ -139,7 +140,8 @@ def job_run(job: Job) -> Run:
 
     def report(point: Point, total: int, seconds: float) -> None:
         watch(point)
-        tell(job, {**asdict(point), "updates": total, "seconds": seconds})
+        precision = precision_of(job.recipe.optim, job.device)
+        tell(job, {**asdict(point), "updates": total, "seconds": seconds, "precision": precision})
 
     history = yield from training_run(
         system,

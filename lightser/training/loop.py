@@ -16,6 +16,7 @@ from lightser import metrics
 from lightser.errors import BadRecipe
 from lightser.training.batches import Batch, Clips, draw_batch, pad, plan_updates
 from lightser.training.checkpoint import State, drop_checkpoint, load_checkpoint, save_checkpoint
+from lightser.training.precision import half_precision
 from lightser.training.recipe import Optim, Recipe
 from lightser.training.system import System
 
@@ -201,12 +202,6 @@ def batch_loss(system: System, loss: nn.Module, batch: Batch, optim: Optim, devi
     with half_precision(optim, device):
         logits = system.logits(blended(batch, device), lengths).float()
     return loss_of_logits(system, loss, batch, logits, optim)
-
-
-def half_precision(optim: Optim, device: str) -> torch.autocast:
-    """Return the context that computes products as the recipe says."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=optim.precision == "bfloat16")
 
 
 def blended(batch: Batch, device: str) -> Tensor:

@@ -79,7 +79,8 @@ class Optim:
         average: decay per update of a running average of the weights, which is then what is
             evaluated and kept; 0 is none.
         precision: ``bfloat16`` computes convolutions and products in half precision while training
-            (never while evaluating): about twice as fast on processors that have it.
+            (never while evaluating): about twice as fast on processors and GPUs that have units for
+            it. On others products are in float32; ``scores.json`` says what each job had.
     """
 
     name: str = "adam"

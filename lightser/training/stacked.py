@@ -20,7 +20,8 @@ from lightser.errors import BadRecipe
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.engines import Progress, state_of
 from lightser.training.jobs import Job, job_run
-from lightser.training.loop import Run, Task, blended, half_precision, loss_of_logits
+from lightser.training.loop import Run, Task, blended, loss_of_logits
+from lightser.training.precision import half_precision, precision_of
 from lightser.training.system import System
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}  # of the first logits, against one network alone
@@ -202,7 +203,7 @@ class Stack:
         difference = float((logits.detach() - self.reference).abs().max())
         scale = max(1.0, float(self.reference.abs().max()))
         self.reference = None
-        if not difference <= TOLERANCE[self.optim.precision] * scale:
+        if not difference <= TOLERANCE[precision_of(self.optim, self.device)] * scale:
             raise BadRecipe(
                 f"the network '{self.model}' computes something else in a stack than alone (its "
                 f"first logits differ by {difference:.3g}): take --engine local"
