@@ -1,6 +1,8 @@
 """The systems that the two papers compare with: their sizes, equations, decisions and learning."""
 
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from lightser.errors import BadCorpus, BadModel, UnknownName
 from lightser.export.bitpack import pack_bits, read_packed, unpack_bits, write_packed
 from lightser.features import FRONTENDS
 from lightser.features.frame30 import Pitch
-from lightser.models import MODELS
+from lightser.models import MODELS, functionals_svm
 from lightser.models.bcrnn import Bcrnn, BinaryConv2d, binarize
 from lightser.models.dnn_elm import COSTS, DnnElm, ExtremeLearningMachine, functionals
 from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
@@ -632,6 +634,29 @@ def test_functionals_are_computed_once_and_have_their_published_number(tmp_path)
         second = functionals_of(name, files, nan, nan, cache=tmp_path)
         np.testing.assert_array_equal(first, second)
         assert [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+def test_jobs_side_by_side_share_the_work_of_functionals(tmp_path, monkeypatch):
+    files = [str(tmp_path / f"{i}.wav") for i in range(40)]
+    for i, file in enumerate(files):
+        tone = (i + 1) / 100 * np.cos(np.arange(1600))
+        soundfile.write(file, tone, 16_000, subtype="FLOAT")
+    computed = []
+
+    def extract(samples):
+        computed.append(samples[0])
+        time.sleep(0.01)
+        return samples[:1]
+
+    monkeypatch.setattr(functionals_svm, "extractor", lambda name: extract)
+    nan = [float("nan")] * len(files)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(
+            pool.map(lambda _: functionals_of("egemaps", files, nan, nan, cache=tmp_path), range(4))
+        )
+    for rows in found:  # in the order of the files, whatever the order of the work
+        np.testing.assert_allclose(rows[:, 0], np.arange(1, 41) / 100, atol=1e-6)
+    assert len(computed) < 80  # of 160, were each to compute all
 
 
 RESULTS = Path(__file__).parent.parent / "results" / "honest"

@@ -11,6 +11,7 @@ Shapes: N clips, T samples, D functionals, C classes, P costs.
 """
 
 import hashlib
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def functionals_of(
 ) -> NDArray[np.float32]:
     """Return the functionals ``[N, D]`` of N stretches of audio, kept on disk by file content.
 
-    A clip costs 0.1 to 0.2 s, so what was once computed is read.
+    A clip costs 0.1 to 0.2 s, so what was once computed is read. Clips are gone through in an order
+    of chance: jobs that begin side by side share the work, as each finds what the others have done.
 
     Args:
         name: of the set.
@@ -107,8 +109,10 @@ def functionals_of(
     extract = None
     folder = cache / "functionals" / FUNCTIONALS[name].name
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for file, start, end in zip(files, starts, ends, strict=True):
+    rows: dict[int, NDArray[np.float32]] = {}
+    spans = list(zip(files, starts, ends, strict=True))
+    for i in random.SystemRandom().sample(range(len(spans)), len(spans)):  # not the fork's order
+        file, start, end = spans[i]
         content = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:32]
         path = folder / f"{content}-{start}-{end}.npy"
         try:
@@ -119,9 +123,9 @@ def functionals_of(
             row = extract(read_audio(file, SAMPLE_RATE, start=span[0], end=span[1]))
             with replacing(path) as unfinished:
                 np.save(unfinished, row)
-        rows.append(row)
-        progress(len(rows), len(files))
-    return np.stack(rows)
+        rows[i] = row
+        progress(len(rows), len(spans))
+    return np.stack([rows[i] for i in range(len(spans))])
 
 
 class FunctionalsSvm:
