@@ -18,8 +18,9 @@ IN_DEMO := $(DEMO)/$(BIN)
 IN_DEV := $(DEV)/$(BIN)
 CLIPS := $(wildcard lightser/samples/*.flac)
 
-# -qq keeps pip to its errors.
-PIP_INSTALL := -m pip --disable-pip-version-check install -qq
+# -qq keeps pip to its errors. What is installed is compiled when it is first imported, not all of it at
+# once, which takes as long as the installation itself.
+PIP_INSTALL := -m pip --disable-pip-version-check install -qq --no-compile
 
 # The demo installs a copy, as a user would; it is renewed when one of these is.
 PACKAGE := pyproject.toml $(wildcard lightser/*.py lightser/*/*.py lightser/inference/weights/*/card.json)
@@ -77,7 +78,7 @@ clean:  ## remove environments, caches and builds
 $(DEMO_READY): $(PACKAGE)
 	@echo "Installing lightser into $(DEMO) ..."
 	@$(call new_environment,$(DEMO))
-	@$(IN_DEMO)/python $(PIP_INSTALL) --no-compile ".$(if $(EXTRAS),[$(EXTRAS)])"
+	@$(IN_DEMO)/python $(PIP_INSTALL) ".$(if $(EXTRAS),[$(EXTRAS)])"
 	@touch $@
 
 $(DEV_READY): pyproject.toml

@@ -172,10 +172,11 @@ def test_a_graph_answers_as_pytorch_does_on_a_real_corpus(exported, corpus_root,
     audio = (".wav", ".flac", ".ogg")
     clips = sorted(p for p in corpus_root(corpus).rglob("*") if p.suffix in audio)
     n_clips = 66  # 198 of three corpora
+    # Sums in another order: 1.01e-4 was the most of all, on a processor without AVX-512.
     for i in np.linspace(0, len(clips) - 1, n_clips).astype(int):
         samples = lengthened(system, read_audio(clips[i], 16000))[None]
         np.testing.assert_allclose(
-            ask(session, samples), answer(system, samples), rtol=0, atol=1e-4, err_msg=clips[i].name
+            ask(session, samples), answer(system, samples), rtol=0, atol=2e-4, err_msg=clips[i].name
         )
 
 

@@ -30,6 +30,7 @@ class Machines:
 
     def __init__(self) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - a busy machine would starve them
         from ray.cluster_utils import Cluster
 
         self.store = {"object_store_memory": 80 * 2**20}

@@ -917,7 +917,7 @@ def test_a_body_of_chunks_of_one_byte_is_cut_off_and_holds_nobody_up(
     lasted = time.monotonic() - begin
     ending.set()
     thread.join()
-    assert (slowest < 1, lasted < 10) == (True, True), (slowest, lasted, sent)
+    assert (slowest < 5, lasted < 10) == (True, True), (slowest, lasted, sent)
     assert sent[0] + 6000 >= 65_536  # less was within what is spared
 
 
