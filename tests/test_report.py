@@ -195,6 +195,7 @@ def write_results(root: Path, simulated: Simulated) -> Path:
         "published": simulated.published,
         "machine": "x86_64, cpu",
         "versions": {"torch": "2.13.0", "numpy": "2.4.6", "lightser": "0.1.0"},
+        "precision_by_job": {"0": "bfloat16", "1": "bfloat16", "2": "float32"},
         "minutes": 312.4,
         **(simulated.changes or {}),
     }
@@ -1105,7 +1106,10 @@ def test_report_writes_a_page_and_prints_its_name(results_root: Path, tmp_path: 
     out = tmp_path / "page.html"
     done = CliRunner().invoke(app, ["report", str(results_root), "--out", str(out)])
     assert done.stdout == f"{out}\n"
-    assert Page(out.read_text(encoding="utf-8")).tags["article"] == len(SYSTEMS) - 1  # one is quick
+    page = Page(out.read_text(encoding="utf-8"))
+    assert page.tags["article"] == len(SYSTEMS) - 1  # one is quick
+    assert "x86_64, cpu; torch 2.13.0" in page.text
+    assert "; 2 jobs in bfloat16, 1 job in float32" in page.text
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 
 

@@ -5,6 +5,7 @@ the test set: by colour, by shape, by pattern and in words.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -497,7 +498,9 @@ def _length(result: Result) -> str:
 def _machine(result: Result) -> str:
     versions = result.scores.get("versions") or {}
     software = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return "; ".join(filter(None, [str(result.scores.get("machine", "")), software]))
+    jobs = Counter((result.scores.get("precision_by_job") or {}).values())
+    trained = ", ".join(f"{n} {'job' if n == 1 else 'jobs'} in {name}" for name, n in jobs.items())
+    return "; ".join(filter(None, [str(result.scores.get("machine", "")), software, trained]))
 
 
 def _ends(result: Result, score: str = "ua", over: str = "interval_speakers") -> str:

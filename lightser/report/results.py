@@ -370,7 +370,9 @@ def probabilities(result: Result) -> NDArray[np.float64]:
     return result.predictions[[f"p_{label}" for label in result.labels]].to_numpy(float)
 
 
-OBJECTS = ("pooled", "published", "left_out", "label_map", "versions")  # of scores.json
+OBJECTS = (  # of scores.json
+    "pooled", "published", "left_out", "label_map", "versions", "precision_by_job",
+)  # fmt: skip
 
 
 def _check_scores(written: Mapping[str, Any], path: Path) -> None:
