@@ -2,13 +2,14 @@
 #
 #   make demo PYTHON=python3.12      another interpreter than python3 (3.10 to 3.13)
 #   make demo EXTRAS=plot            with the picture
-#   make test JOBS=8                 tests on more cores
+#   make test JOBS=2                 tests on two cores, not on all of them (up to eight)
 #   make test TORCH_INDEX=URL        where pip would take PyTorch's CUDA build (Linux), the index of
 #                                    CPU builds, as PyTorch's install page gives it
 
 PYTHON ?= python3
 EXTRAS ?=
-JOBS ?= 2
+# As many as there are cores, up to eight: each takes one or two gigabytes.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -lt 8 ] && echo $$n || echo 8)
 TORCH_INDEX ?=
 
 BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
