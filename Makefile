@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 EXTRAS ?=
-# As many as there are cores, up to eight: each takes one or two gigabytes.
+# As many as there are cores, up to eight, as each takes memory of its own.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -lt 8 ] && echo $$n || echo 8)
 TORCH_INDEX ?=
 
@@ -19,8 +19,7 @@ IN_DEMO := $(DEMO)/$(BIN)
 IN_DEV := $(DEV)/$(BIN)
 CLIPS := $(wildcard lightser/samples/*.flac)
 
-# -qq keeps pip to its errors. What is installed is compiled when it is first imported, not all of it at
-# once, which takes as long as the installation itself.
+# -qq keeps pip to its errors. What is installed is compiled when it is first imported, not all of it.
 PIP_INSTALL := -m pip --disable-pip-version-check install -qq --no-compile
 
 # The demo installs a copy, as a user would; it is renewed when one of these is.

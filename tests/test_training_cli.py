@@ -96,7 +96,7 @@ def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
     assert recognizer.card.scores[0].ua == pytest.approx(facts["pooled"]["ua"], abs=1e-4)
     clips = list(SAMPLES.glob("*.flac"))
     right = [recognizer.predict(clip).label == LABELS[clip.stem[5]] for clip in clips]
-    assert sum(right) >= 2, "it has heard all three, but which it confuses depends on the processor"
+    assert sum(right) >= 2, "it has heard all three; one was confused in some runs, not in others"
 
     refused = lightser(world, "train", *given, "--out", "model")
     assert refused.returncode == 2 and "--overwrite" in refused.stderr
