@@ -374,10 +374,11 @@ def _resampled(by_group: Counts, n: int, rng: np.random.Generator) -> Counts:
     """
     n_groups = len(by_group)
     share = np.full(n_groups, 1 / n_groups)
+    counts = by_group.astype(np.float64)  # exact up to 2⁵³, and many times faster than integers
     parts = []
     for start in range(0, n, DRAWS_AT_ONCE):
         times_drawn = rng.multinomial(n_groups, share, size=min(DRAWS_AT_ONCE, n - start))  # [D, S]
-        parts.append(times_drawn @ by_group)
+        parts.append((times_drawn.astype(np.float64) @ counts).astype(np.int64))
     return np.concatenate(parts)
 
 
@@ -420,16 +421,35 @@ def interval_over_speakers(
     >>> interval_over_speakers([0, 1, 0, 1], [0, 1, 1, 1], ["a", "a", "b", "b"], "wa", rng=rng)
     (0.5, 1.0)
     """
-    stacked = _stacked(score)
+    (ends,) = intervals_over_speakers(
+        truth, predicted, speakers, [score], n, rng, n_classes=n_classes, level=level
+    )
+    return ends
+
+
+def intervals_over_speakers(
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    speakers: ArrayLike,
+    scores: Sequence[Score],
+    n: int = 2000,
+    rng: np.random.Generator | None = None,
+    *,
+    n_classes: int | None = None,
+    level: float = 0.95,
+) -> list[tuple[float, float]]:
+    """Return :func:`interval_over_speakers` of several scores, all from the same draws."""
+    stacked = [_stacked(score) for score in scores]
     n_classes = n_classes or _n_classes(truth, predicted)
     truth, predicted = _paired(truth, predicted, n_classes)
     if not len(truth):
         raise BadResults("There are no predictions to score")
     by_speaker = _confusions_by(speakers, truth * n_classes + predicted, n_classes**2)
     if len(by_speaker) < 2:
-        return math.nan, math.nan
+        return [(math.nan, math.nan)] * len(stacked)
     draws = _resampled(by_speaker, n, rng or np.random.default_rng(0))
-    return _percentiles(stacked(draws.reshape(-1, n_classes, n_classes)), level)
+    matrices = draws.reshape(-1, n_classes, n_classes)
+    return [_percentiles(score(matrices), level) for score in stacked]
 
 
 def interval_over_utterances(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from untraced import LITERT, untraced
 
 pytest.importorskip("litert_torch", reason="needs the extra litert")
 
@@ -31,6 +32,8 @@ from lightser.export.manifest import MANIFEST
 from lightser.export.targets.litert import FrontEnd, Network, asking, describe, standardization
 from lightser.inference.bundled import find_model
 from lightser.training.system import System
+
+looking_away = untraced(*LITERT)
 
 CLIPS = sorted((Path(litert.__file__).parent.parent / "samples").glob("*.flac"))
 WINDOW = 48000

@@ -1,5 +1,6 @@
 """Front ends against librosa, NumPy and their own formulas, on real clips."""
 
+import os
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -22,6 +23,10 @@ from lightser.features.mel import htk_filters, hz_to_mel, mel_to_hz, slaney_filt
 from lightser.features.mfcc import LightSernetFeatures
 from lightser.features.spectrum import Frames, RealDFT, Spectrum
 from lightser.features.standardize import Standardize
+
+# When librosa is first used it compiles functions of its own that nothing here calls, for longer
+# than all tests of this file take; for half as long without optimisation.
+os.environ.setdefault("NUMBA_OPT", "0")
 
 RATE = 16000
 CLIPS = sorted((Path(lightser.__file__).parent / "samples").glob("*.flac"))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from untraced import LITERT, untraced
 
 from lightser.audio.files import read_audio
 from lightser.errors import BadModel, LightserError
@@ -29,6 +30,8 @@ from lightser.export.litert import open_litert
 from lightser.export.micro import arena, plan
 from lightser.export.micro.striped import in_stripes
 from lightser.export.targets import micro
+
+looking_away = untraced(*LITERT)
 
 SAMPLES = sorted((Path(sources.C).parents[2] / "samples").glob("*.flac"))
 LABELS = ("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")

@@ -20,18 +20,18 @@ RECIPE = """
 title = "tiny"
 system = "light_sernet"
 standardize = true
-window_s = 1.0
+window_s = 3.0
 [corpus]
 name = "folder"
 speaker = "(s\\\\d)"
 [frontend]
 name = "relative_logmel"
-window_s = 1.0
+window_s = 3.0
 [model]
 name = "light_sernet"
 momentum = 0.1
 [optim]
-epochs = 60
+epochs = 16
 batch_size = 3
 [augment]
 place = true
@@ -70,48 +70,49 @@ def begin(world: Path, *words: str) -> "subprocess.Popen[str]":
     )
 
 
-def lightser(world: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def run(world: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a process of its own, as a user does."""
     running = begin(world, *words)
     said = running.communicate()
     return subprocess.CompletedProcess(words, running.returncode, *said)
 
 
-def test_from_a_recipe_to_scores_to_a_model_that_listens(world):
+def test_from_a_recipe_to_scores_to_a_model_that_listens(world, lightser, monkeypatch):
+    monkeypatch.chdir(world)
     given = ("tiny.toml", "--corpus", "folder=corpus")
-    ran = lightser(world, "reproduce", *given, "--workers", "2")
+    ran = run(world, "reproduce", *given, "--workers", "2")
     assert ran.returncode == 0, ran.stderr
     facts = json.loads((world / "results" / "tiny" / "scores.json").read_text())
     assert facts["complete"] and facts["folds_done"] == 3
     assert facts["pooled"]["ua"] > 0.6, "each speaker is another at another speed"
     assert "50.00" in ran.stdout, "the published figure stands beside ours"
 
-    again = lightser(world, "reproduce", *given)
-    assert again.returncode == 0 and "3 jobs, 3 done" in again.stderr
-    assert "is in results/tiny already, and nothing is trained" in again.stderr
+    again = lightser("reproduce", *given)
+    assert again.code == 0 and "3 jobs, 3 done" in again.err
+    assert "is in results/tiny already, and nothing is trained" in again.err
 
-    trained = lightser(world, "train", *given, "--out", "model")
+    trained = run(world, "train", *given, "--out", "model")
     assert trained.returncode == 0, trained.stderr
     assert not (world / "model.training").exists()
     recognizer = Recognizer.load(world / "model")
     assert recognizer.card.scores[0].ua == pytest.approx(facts["pooled"]["ua"], abs=1e-4)
-    clips = list(SAMPLES.glob("*.flac"))
-    right = [recognizer.predict(clip).label == LABELS[clip.stem[5]] for clip in clips]
-    assert sum(right) >= 2, "it has heard all three; one was confused in some runs, not in others"
+    for clip in SAMPLES.glob("*.flac"):
+        assert recognizer.predict(clip).label == LABELS[clip.stem[5]]
 
-    refused = lightser(world, "train", *given, "--out", "model")
-    assert refused.returncode == 2 and "--overwrite" in refused.stderr
+    refused = lightser("train", *given, "--out", "model")
+    assert refused.code == 2 and "--overwrite" in refused.err
 
-    (world / "other.toml").write_text(RECIPE.replace("epochs = 60", "epochs = 1"))
+    (world / "other.toml").write_text(RECIPE.replace("epochs = 16", "epochs = 1"))
     words = ("train", "other.toml", *given[1:], "--out", "other")
-    refused = lightser(world, *words, "--results", "results/tiny")
-    assert refused.returncode == 2 and "of another recipe" in refused.stderr
+    refused = lightser(*words, "--results", "results/tiny")
+    assert refused.code == 2 and "of another recipe" in refused.err
     assert not list(world.glob("other*/"))
-    unscored = lightser(world, *words)
+    unscored = run(world, *words)
     assert unscored.returncode == 0 and "The card will have no score" in unscored.stderr
     card = Recognizer.load(world / "other").card
     assert card.scores == () and card.temperature == 1
     assert "acted" not in card.limits and "9 utterances by 3 speakers" in card.limits
-    said = lightser(world, "models", "other").stdout
+    said = lightser("models", "other").out
     assert "not calibrated" in said and "held-out" not in said
 
 
@@ -119,7 +120,7 @@ def test_a_row_that_repeats_another_is_run_once(world):
     again = RECIPE.replace('"tiny"', '"the same"').replace("50.0", "60.0")
     (world / "again.toml").write_text(again)
     words = ("tiny.toml", "again.toml", "--corpus", "folder=corpus", "--quick", "--out", "once")
-    ran = lightser(world, "reproduce", *words, "--engine", "stacked", "--workers", "2")
+    ran = run(world, "reproduce", *words, "--engine", "stacked", "--workers", "2")
     assert ran.returncode == 0, ran.stderr
     assert "again: the same as tiny, run once" in ran.stderr
     assert "In all 2 jobs" in ran.stderr and ran.stderr.count("so far UA") == 2
@@ -133,7 +134,7 @@ def test_a_row_that_repeats_another_is_run_once(world):
 
 def test_a_part_of_the_length_is_run_over_all_folds_and_marked(world):
     words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--out", "part")
-    ran = lightser(world, *words, "--length", "0.5", "--engine", "serial")
+    ran = run(world, *words, "--length", "0.5", "--engine", "serial")
     assert ran.returncode == 0, ran.stderr
     facts = json.loads((world / "part" / "length-0.5" / "tiny" / "scores.json").read_text())
     assert facts["length"] == 0.5 and facts["complete"] and facts["folds_done"] == 3
@@ -153,7 +154,7 @@ def test_parts_run_beside_each_other_make_the_whole(world):
     folder = world / "parts" / "length-0.1" / "tiny"
     assert not (folder / "jobs").exists() and not (folder / ".lock").exists()
     assert json.loads((folder / "scores.json").read_text())["folds_done"] == 3
-    whole = lightser(world, *words, "whole")
+    whole = run(world, *words, "whole")
     assert whole.returncode == 0, whole.stderr
     for file in ("predictions.csv", "history.csv", "folds.json"):
         alone = world / "whole" / "length-0.1" / "tiny" / file

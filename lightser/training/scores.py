@@ -96,15 +96,12 @@ def score_predictions(
     names = next(iter(by_seed.values()))
 
     def interval(groups: "np.ndarray[Any, Any]") -> dict[str, list[float]] | None:
-        ends = {
-            score: metrics.interval_over_speakers(
-                truth, predicted, groups, score, draws, n_classes=n_classes
-            )
-            for score in INTERVALS_OF
-        }
-        if any(math.isnan(low) for low, _ in ends.values()):
+        ends = metrics.intervals_over_speakers(
+            truth, predicted, groups, INTERVALS_OF, draws, n_classes=n_classes
+        )
+        if any(math.isnan(low) for low, _ in ends):
             return None
-        return {score: list(pair) for score, pair in ends.items()}
+        return {score: list(pair) for score, pair in zip(INTERVALS_OF, ends, strict=True)}
 
     return {
         "n_predictions": len(table),
