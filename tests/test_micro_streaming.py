@@ -8,7 +8,6 @@ import pytest
 import soundfile
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from untraced import untraced
 
 from lightser.errors import BadModel, UnknownName
 from lightser.export import Order, targets  # noqa: F401  targets register themselves
@@ -17,8 +16,6 @@ from lightser.export.streaming import CHUNK, ENDLESS, LATE, StreamingLightSernet
 from lightser.export.targets import stream
 from lightser.inference.bundled import find_model
 from lightser.training.system import System
-
-looking_away = untraced("torch.onnx.export")
 
 SAMPLES = sorted((Path(find_model("default")).parents[2] / "samples").glob("*.flac"))
 VOICE = np.concatenate([soundfile.read(file, dtype="float32")[0] for file in SAMPLES])
