@@ -19,3 +19,11 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26)):
         mallopt(parameter, value)
+
+
+def give_back_freed_memory() -> None:
+    """Return what is kept to the system, where glibc is: no step follows for a while."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return

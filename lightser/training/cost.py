@@ -10,7 +10,7 @@ import torch
 from lightser.corpora.splits import Fold
 from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
 from lightser.training import classic
-from lightser.training.allocator import keep_freed_memory
+from lightser.training.allocator import give_back_freed_memory, keep_freed_memory
 from lightser.training.batches import draw_batch
 from lightser.training.crossval import Plan, missing_jobs
 from lightser.training.jobs import Job, as_examples, make_loss, prepare
@@ -177,6 +177,7 @@ def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: No
         if (kind := shape_of(plan)) not in timings:
             told(plan.name)
             timings[kind] = time_updates(missing[0])
+            give_back_freed_memory()  # who says the cost waits for hours for those who train
             minutes[plan.name] = len(plan.table) * timings[kind].features / 60  # once
         minutes[plan.name] += sum(minutes_of(job, timings[kind]) for job in missing)
     updates = max((timing.updates for timing in timings.values()), default=0)
