@@ -175,7 +175,7 @@ def test_clips_in_a_batch_do_not_mix_in_a_graph(exported, name):
 
 
 @pytest.mark.parametrize("corpus", ["emodb", "ravdess", "nemo"])
-@pytest.mark.parametrize("name", ["light_sernet", "zhong2020", "relative_logmel"])
+@pytest.mark.parametrize("name", ["light_sernet", "zhong2020"])  # their front ends as published
 def test_a_graph_answers_as_pytorch_does_on_a_real_corpus(exported, corpus_root, corpus, name):
     system, session, _ = exported(name)
     # A network that is not trained, its head stretched until answers differ, stretches roundings
