@@ -163,7 +163,6 @@ def test_all_stripes_share_one_copy_of_the_weights(bundled):
     assert bundled["micro"][1].facts["operations"]["CONV_2D"] > 10
 
 
-@pytest.mark.no_cover
 def test_odd_lengths_and_the_published_features_can_be_cut_too(tmp_path):
     torch.manual_seed(0)
     name, options = SYSTEMS["published MFCC"]
