@@ -374,7 +374,7 @@ def _resampled(by_group: Counts, n: int, rng: np.random.Generator) -> Counts:
     """
     n_groups = len(by_group)
     share = np.full(n_groups, 1 / n_groups)
-    counts = by_group.astype(np.float64)  # exact up to 2⁵³, and many times faster than integers
+    counts = by_group.astype(np.float64)  # exact up to 2⁵³; integers have no BLAS
     parts = []
     for start in range(0, n, DRAWS_AT_ONCE):
         times_drawn = rng.multinomial(n_groups, share, size=min(DRAWS_AT_ONCE, n - start))  # [D, S]

@@ -25,7 +25,7 @@ from lightser.features.spectrum import Frames, RealDFT, Spectrum
 from lightser.features.standardize import Standardize
 
 # When librosa is first used it compiles functions of its own that nothing here calls, for longer
-# than all tests of this file take; for half as long without optimisation.
+# than all tests of this file take; without optimisation for two thirds as long.
 os.environ.setdefault("NUMBA_OPT", "0")
 
 RATE = 16000
