@@ -13,17 +13,17 @@ def keep_freed_memory() -> None:
     the system, which hands out fresh pages that have to be cleared: half of the time of Zhong's
     network on a CPU, a fifth of Light-SERNet's.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library: musl, macOS, Windows
-        return
     for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26)):
-        mallopt(parameter, value)
+        _ask_glibc("mallopt", parameter, value)
 
 
 def give_back_freed_memory() -> None:
-    """Return what is kept to the system, where glibc is: no step follows for a while."""
+    """Ask glibc to return what it keeps to the system, as no step follows for a while."""
+    _ask_glibc("malloc_trim", 0)
+
+
+def _ask_glibc(function: str, *arguments: int) -> None:
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):
+        getattr(ctypes.CDLL(None), function)(*arguments)
+    except (AttributeError, OSError, TypeError):  # another C library: musl, macOS, Windows
         return
