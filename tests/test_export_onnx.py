@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
+from test_export_targets import trained_system
 from uncovered import uncovered
 
 import lightser
@@ -43,6 +44,12 @@ SYSTEMS = {  # each front end, each network, each option that changes the graph
         ("zhong2020", {"masked": True, "pooling": "same", "n_blocks": 2}),
     ),
 }
+
+
+# A head that is stretched until answers differ stretches roundings as well: where Zhong's untrained
+# network gives a clip to two classes half each, to 1.01e-4 (docs/log.md). Trained for seconds it
+# does not need that.
+UPDATES = {"zhong2020": 25}
 
 
 def make_system(frontend, model):
@@ -91,9 +98,12 @@ def exported(system, model, tmp_path_factory):
 
     def export(name):
         if name not in known:
-            system = make_system(*SYSTEMS[name])
             path = tmp_path_factory.mktemp("exported") / "model.onnx"
             with uncovered():
+                if name in UPDATES:
+                    system = trained_system(*SYSTEMS[name], UPDATES[name])
+                else:
+                    system = make_system(*SYSTEMS[name])
                 to_onnx(system, path)
             known[name] = system, open_graph(path), path
         return known[name]
@@ -175,13 +185,10 @@ def test_clips_in_a_batch_do_not_mix_in_a_graph(exported, name):
 
 
 @pytest.mark.parametrize("corpus", ["emodb", "ravdess", "nemo"])
-@pytest.mark.parametrize("name", ["light_sernet", "zhong2020"])  # their front ends as published
+@pytest.mark.parametrize("name", ["light_sernet", "zhong2020", "relative_logmel"])
 def test_a_graph_answers_as_pytorch_does_on_a_real_corpus(exported, corpus_root, corpus, name):
     system, session, _ = exported(name)
-    # A network that is not trained, its head stretched until answers differ, stretches roundings
-    # as well: on a clip that it gives to two classes half each they are 1.01e-4. Trained ones,
-    # below, keep a tenth of what model folders promise.
-    agrees_on_a_corpus(system, session, corpus_root(corpus), bound=2e-4)
+    agrees_on_a_corpus(system, session, corpus_root(corpus), bound=1e-4)
 
 
 @pytest.mark.parametrize("corpus", ["emodb", "ravdess", "nemo"])

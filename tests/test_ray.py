@@ -79,15 +79,15 @@ def died(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (patch / "sitecustomize.py").write_text(CRASHES.format(folder=str(folder)))
     with pytest.MonkeyPatch.context() as context:
         context.setenv("PYTHONPATH", str(patch), prepend=os.pathsep)
-        # Coverage in all of Ray's own processes would take longer than what they do here.
-        context.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield folder
 
 
 @pytest.fixture(scope="module")
 def machines(died: Path) -> Iterator[Machines]:
-    made = Machines()
     with pytest.MonkeyPatch.context() as patch:
+        # Coverage in all of Ray's own processes would take longer than what they do here.
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        made = Machines()
         patch.setenv("RAY_ADDRESS", made.cluster.address)
         yield made
     ray.shutdown()

@@ -895,13 +895,14 @@ def test_the_page_says_what_the_protocol_is_worth(page: Page, results: list[Resu
     assert f"{100 * (lax - strict):.1f} points are the protocol's" in page.text
 
 
+@pytest.mark.no_cover
 def test_the_best_honest_result_leads_the_page_and_quick_ones_never_do(
-    results: list[Result], honest_one: Result
+    results: list[Result],
 ) -> None:
     quick = by_name(results, "zhong2020/table4/emodb-n2-ce")
     flattered = copy.deepcopy(quick)
     flattered.scores["pooled"]["ua"] = 0.999
-    lead = Page(html.to_html([flattered, honest_one])).text
+    lead = Page(html.to_html([flattered, *(r for r in results if r is not quick)])).text
     assert "best honest result of whole runs is 86.8 UA" in lead
 
 
