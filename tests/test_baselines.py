@@ -513,7 +513,6 @@ LEARNERS = {
 }
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", LEARNERS)
 def test_each_network_learns_a_handful_of_real_clips(name):
     torch.manual_seed(0)

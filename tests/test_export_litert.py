@@ -207,7 +207,7 @@ def test_pooling_counts_only_what_is_there():
     "options",
     [
         {"shared": True},
-        pytest.param({"shared": False, "attention": False}, marks=pytest.mark.no_cover),
+        {"shared": False, "attention": False},
     ],
 )
 def test_an_unrolled_gru_answers_as_the_rolled_one(options):

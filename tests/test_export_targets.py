@@ -17,7 +17,6 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
-from uncovered import uncovered
 
 from lightser.card import CARD, TrainedOn, file_facts, read_card, verify_files, write_card
 from lightser.errors import BadModel, LightserError, UnknownName
@@ -118,9 +117,8 @@ def models(tmp_path_factory):
                 limits="Trained for seconds.",
             )
             known[name] = tmp_path_factory.mktemp("models") / name
-            with uncovered():
-                system = trained_system(*SYSTEMS[name], UPDATES[name])
-                write_model_folder(system, facts, known[name])
+            system = trained_system(*SYSTEMS[name], UPDATES[name])
+            write_model_folder(system, facts, known[name])
         return known[name]
 
     return make
@@ -332,7 +330,6 @@ def test_answers_that_are_off_or_no_numbers_are_refused():
         deliver.check_parity(Parity.of(swapped, right, "x"), "int8")
 
 
-@pytest.mark.no_cover
 def test_an_export_is_kept_unless_told_otherwise_and_nothing_else_is_ever_replaced(
     models, tmp_path
 ):

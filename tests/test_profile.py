@@ -151,7 +151,6 @@ def test_nothing_is_computed_to_count(light_sernet):
     assert sum(step.macs for step in steps if step.layer.startswith("network")) == 159_325_440
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_registered_network_can_be_profiled(name):
     subject = find_subject(name)
@@ -165,7 +164,6 @@ def test_every_registered_network_can_be_profiled(name):
     json.dumps(found.to_dict())
 
 
-@pytest.mark.no_cover
 def test_one_bit_weights_have_the_published_size():
     found = profile_system(find_subject("bcrnn").system, 3.0)
     assert found.weight_bytes["1-bit"] / 2**20 == pytest.approx(4.345, abs=5e-4)
@@ -280,7 +278,6 @@ def test_a_network_is_profiled_from_the_command_line_with_a_picture(tmp_path, li
     assert [p.name for p in tmp_path.iterdir()] == ["layers.png"]
 
 
-@pytest.mark.no_cover
 def test_several_networks_stand_side_by_side_with_the_sizes_that_papers_print(lightser):
     run = lightser("profile", "light_sernet", "bcrnn", "honest/emodb-light_sernet", "--runs", 0)
     assert run.code == 0, run.err

@@ -85,8 +85,6 @@ def died(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def machines(died: Path) -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
-        # Coverage in all of Ray's own processes would take longer than what they do here.
-        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         made = Machines()
         patch.setenv("RAY_ADDRESS", made.cluster.address)
         yield made

@@ -895,7 +895,6 @@ def test_the_page_says_what_the_protocol_is_worth(page: Page, results: list[Resu
     assert f"{100 * (lax - strict):.1f} points are the protocol's" in page.text
 
 
-@pytest.mark.no_cover
 def test_the_best_honest_result_leads_the_page_and_quick_ones_never_do(
     results: list[Result],
 ) -> None:
@@ -1095,7 +1094,6 @@ def test_results_over_other_classes_are_refused(honest_one: Result) -> None:
 # --- the command line ---
 
 
-@pytest.mark.no_cover
 def test_report_writes_a_page_that_is_the_same_in_any_order_and_prints_its_name(
     results_root: Path, tmp_path: Path, page_text: str
 ) -> None:

@@ -153,7 +153,6 @@ def test_f1_stands_beside_ua_and_wa_on_both_sides_only_where_it_is_printed(found
     assert rows.published_words(with_published(here, ua=None, wa=None, f1=None)) == "–"
 
 
-@pytest.mark.no_cover
 def test_beside_a_published_mean_over_folds_stands_ours_and_says_so(found):
     here = with_published(row(found, ROW), statistic="fold_mean", f1=None)
     honest = copy.deepcopy(found[1])
@@ -235,7 +234,6 @@ def test_the_page_shows_the_ladder_and_every_row_and_all_its_links_lead_somewher
     assert fingerprint(found) in text
 
 
-@pytest.mark.no_cover
 def test_points_between_the_first_rung_and_the_last_are_not_all_called_protocol(found, tmp_path):
     last = made_up(tmp_path, RUNGS[3], 0.6)
     text = Page(html.to_html([*found[4:7], last])).text.replace("\N{NO-BREAK SPACE}", " ")

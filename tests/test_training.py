@@ -197,7 +197,7 @@ run_job(killable_plan(Path({out!r})).jobs[0])
 
 def killable_plan(out: Path):
     augment = Augment(time_masks=1, time_mask_frames=9, mixup=0.3)
-    optim = Optim(epochs=40, batch_size=4, learning_rate=1e-3, average=0.9, schedule="one_cycle")
+    optim = Optim(epochs=14, batch_size=4, learning_rate=1e-3, average=0.9, schedule="one_cycle")
     return make_plan(recipe(optim=optim, augment=augment), tiny_corpus(), name="t", out=out)
 
 

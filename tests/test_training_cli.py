@@ -91,8 +91,8 @@ def test_from_a_recipe_to_scores_to_a_model_that_listens(world, lightser, monkey
     assert again.code == 0 and "3 jobs, 3 done" in again.err
     assert "is in results/tiny already, and nothing is trained" in again.err
 
-    trained = run(world, "train", *given, "--out", "model")
-    assert trained.returncode == 0, trained.stderr
+    trained = lightser("train", *given, "--out", "model")
+    assert trained.code == 0, trained.err
     assert not (world / "model.training").exists()
     recognizer = Recognizer.load(world / "model")
     assert recognizer.card.scores[0].ua == pytest.approx(facts["pooled"]["ua"], abs=1e-4)
@@ -107,8 +107,8 @@ def test_from_a_recipe_to_scores_to_a_model_that_listens(world, lightser, monkey
     refused = lightser(*words, "--results", "results/tiny")
     assert refused.code == 2 and "of another recipe" in refused.err
     assert not list(world.glob("other*/"))
-    unscored = run(world, *words)
-    assert unscored.returncode == 0 and "The card will have no score" in unscored.stderr
+    unscored = lightser(*words)
+    assert unscored.code == 0 and "The card will have no score" in unscored.err
     card = Recognizer.load(world / "other").card
     assert card.scores == () and card.temperature == 1
     assert "acted" not in card.limits and "9 utterances by 3 speakers" in card.limits
@@ -132,19 +132,21 @@ def test_a_row_that_repeats_another_is_run_once(world):
     assert "50.00" in ran.stdout and "60.00" in ran.stdout
 
 
-def test_a_part_of_the_length_is_run_over_all_folds_and_marked(world):
+def test_a_part_of_the_length_is_run_over_all_folds_and_marked(world, lightser, monkeypatch):
+    monkeypatch.chdir(world)
     words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--out", "part")
-    ran = run(world, *words, "--length", "0.5", "--engine", "serial")
-    assert ran.returncode == 0, ran.stderr
-    facts = json.loads((world / "part" / "length-0.5" / "tiny" / "scores.json").read_text())
-    assert facts["length"] == 0.5 and facts["complete"] and facts["folds_done"] == 3
+    ran = lightser(*words, "--length", "0.125", "--engine", "serial")
+    assert ran.code == 0, ran.err
+    facts = json.loads((world / "part" / "length-0.125" / "tiny" / "scores.json").read_text())
+    assert facts["length"] == 0.125 and facts["complete"] and facts["folds_done"] == 3
     whole = read_recipe(world / "tiny.toml")
-    assert facts["epochs"] == whole.optim.epochs / 2
+    assert facts["epochs"] == whole.optim.epochs / 8
     assert facts["full_recipe_sha256"] == whole.sha256() != facts["recipe_sha256"]
-    assert "50 % of the epochs" in ran.stdout and "Short run: 50 %" in ran.stdout
+    assert "12.5 % of the epochs" in ran.out and "Short run: 12.5 %" in ran.out
 
 
-def test_parts_run_beside_each_other_make_the_whole(world):
+def test_parts_run_beside_each_other_make_the_whole(world, lightser, monkeypatch):
+    monkeypatch.chdir(world)
     words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--length", "0.1")
     words += ("--engine", "serial", "--out")
     parts = [begin(world, *words, "parts", "--part", f"{k}/2") for k in (1, 2)]
@@ -154,8 +156,8 @@ def test_parts_run_beside_each_other_make_the_whole(world):
     folder = world / "parts" / "length-0.1" / "tiny"
     assert not (folder / "jobs").exists() and not (folder / ".lock").exists()
     assert json.loads((folder / "scores.json").read_text())["folds_done"] == 3
-    whole = run(world, *words, "whole")
-    assert whole.returncode == 0, whole.stderr
+    whole = lightser(*words, "whole")
+    assert whole.code == 0, whole.err
     for file in ("predictions.csv", "history.csv", "folds.json"):
         alone = world / "whole" / "length-0.1" / "tiny" / file
         assert (folder / file).read_text() == alone.read_text()
