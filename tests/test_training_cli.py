@@ -1,6 +1,7 @@
 """``lightser train`` and ``reproduce``, from a recipe to a model that listens."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightser import Recognizer
 from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
 from lightser.corpora.emodb import LABELS
+from lightser.training import memory
 from lightser.training.recipe import read_recipe
 
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
@@ -185,6 +187,22 @@ def test_bad_words_get_one_line_and_exit_2(world, lightser, monkeypatch, words, 
     assert answer in ran.err
     assert "Traceback" not in ran.err
     assert len(ran.err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is looked up in /proc")
+def test_jobs_that_may_not_fit_into_memory_are_announced(world, lightser, monkeypatch):
+    monkeypatch.chdir(world)
+    words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--plan", "--out", "fit")
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e12)
+    ran = lightser(*words, "--workers", "2")
+    held = float(re.search(r"tiny: 3 jobs.* and ([\d.]+) GB of memory\n", ran.err)[1])
+    assert 0.3 < held < 20 and "are free" not in ran.err
+    for free, advice in (
+        (1.5 * held, "give --workers 1"),
+        (0.5 * held, "end other programs first"),
+    ):
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free * 1e9)
+        assert f"{free:.1f} GB are free: {advice}, or" in lightser(*words, "--workers", "2").err
 
 
 def test_rows_whose_corpus_is_not_given_are_named(lightser):

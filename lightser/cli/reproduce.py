@@ -1,5 +1,6 @@
 """``lightser reproduce``: any row of the papers, or any recipe, under its protocol."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from lightser.report.papers import Row
     from lightser.report.results import Result
+    from lightser.training.cost import Cost
     from lightser.training.crossval import Plan
     from lightser.training.recipe import Recipe
 
@@ -133,7 +135,9 @@ def reproduce(
     to_run = [item for item in plans if item.name not in repeats]
     if engine != "ray":
         say_precision([item.recipe for item in to_run if missing_jobs(item)], device)
-    say_cost(to_run, workers)
+    cost = say_cost(to_run, workers)
+    if engine != "ray":
+        say_what_does_not_fit(cost, workers)
     if remark:
         typer.echo(remark, err=True)
     if plan:
@@ -233,8 +237,8 @@ def repeats_of(plans: "Sequence[Plan]") -> dict[str, str]:
     return repeats
 
 
-def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
-    """Say how many jobs each recipe has and how long they will take, and how that was measured."""
+def say_cost(plans: "Sequence[Plan]", workers: int) -> "Cost":
+    """Say how many jobs each recipe has, how long they will take and what memory, and how known."""
     from lightser.report.results import SELECTED_ON
     from lightser.training.cost import cost_of, duration
     from lightser.training.crossval import missing_jobs
@@ -245,6 +249,8 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
         missing = len(missing_jobs(item))
         chosen = "" if item.recipe.is_classic else f", {SELECTED_ON[item.select]}"
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
+        if not math.isnan(held := cost.held.get(item.name, math.nan)):
+            takes += f" and {held / 1e9:.1f} GB of memory"
         typer.echo(
             f"{item.name}: {len(item.part)} jobs, {len(item.part) - missing} done, "
             f"{item.recipe.protocol.name}{chosen}{takes}",
@@ -268,6 +274,24 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> None:
             f"All of it is in {folders} already, and nothing is trained; another --out begins anew",
             err=True,
         )
+    return cost
+
+
+def say_what_does_not_fit(cost: "Cost", workers: int) -> None:
+    """Say so in a line where jobs may want more memory than is free."""
+    from lightser.training.memory import available_bytes
+
+    wanted, free = workers * cost.most_held, available_bytes()
+    if not wanted > free:  # so it is where either is not known
+        return
+    fit = int(free / cost.most_held)
+    jobs = "A job takes" if workers == 1 else f"{workers} jobs at a time take"
+    advice = f"give --workers {fit}" if fit else "end other programs first"
+    typer.echo(
+        f"{jobs} up to {wanted / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: "
+        f"{advice}, or the system may end them",
+        err=True,
+    )
 
 
 def has_results(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """What jobs will cost, from a few real updates: to be said before anything is run."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from lightser.training.batches import draw_batch
 from lightser.training.crossval import Plan, missing_jobs
 from lightser.training.jobs import Job, as_examples, make_loss, prepare
 from lightser.training.loop import batch_loss, make_optimizer, predict, window_frames
+from lightser.training.memory import forget_peak, peak_bytes
 
 CLIPS = 96  # of which batches are drawn
 UPDATES = 2  # timed, after one to warm up
@@ -27,7 +29,7 @@ OTHER_OPTIM = ("learning_rate", "epochs", "updates", "schedule", "evaluate_every
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds of one process on this machine.
+    """Seconds and memory of one process on this machine.
 
     Attributes:
         features: of one clip: reading it and computing its features, or finding them kept.
@@ -35,6 +37,9 @@ class Timing:
         evaluation: of one clip.
         examples: examples of training in a clip; more than one where networks hear segments.
         updates: how many were timed.
+        held: the most bytes that the process held, but for the features of all clips; NaN where
+            the system does not tell, and for the classic, as few clips say little of all.
+        held_by_clip: bytes of a clip's features.
     """
 
     features: float
@@ -42,6 +47,8 @@ class Timing:
     evaluation: float
     examples: float
     updates: int
+    held: float = math.nan
+    held_by_clip: float = math.nan
 
 
 def shape_of(plan: Plan) -> str:
@@ -56,6 +63,7 @@ def time_updates(job: Job) -> Timing:
     if job.recipe.is_classic:
         return _time_classic(job)
     keep_freed_memory()
+    forget_peak()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rng, n_clips = np.random.default_rng(0), len(job.fold.train)
@@ -71,8 +79,10 @@ def time_updates(job: Job) -> Timing:
     n_frames = window_frames(system, job.recipe)
     size = min(optim.batch_size, n_clips * len(train) // len(clips))
 
-    def update() -> None:
-        order = rng.integers(0, len(train), size)
+    longest = max(range(len(train)), key=lambda i: len(train.variants[i][0]))
+
+    def update(*heard: int) -> None:
+        order = np.append(rng.integers(0, len(train), size - len(heard)), heard).astype(int)
         batch = draw_batch(train, order, job.recipe.augment, n_frames, rng)
         value = batch_loss(system.train(), loss, batch, optim, job.device)
         optimizer.zero_grad(set_to_none=True)
@@ -80,7 +90,8 @@ def time_updates(job: Job) -> Timing:
         optimizer.step()
         value.item()  # a GPU has done it when it tells
 
-    seconds = [_seconds(update)]
+    # The first is not counted, and tells what the longest of clips, which fill a batch, hold.
+    seconds = [_seconds(lambda: update(longest))]
     while len(seconds) <= UPDATES and sum(seconds) < PATIENCE_S:
         seconds.append(_seconds(update))
     evaluation = _seconds(lambda: predict(system, clips, job.device)) / len(clips)
@@ -91,6 +102,8 @@ def time_updates(job: Job) -> Timing:
         evaluation=evaluation,
         examples=len(train) / len(clips),
         updates=len(seconds[1:] or seconds),
+        held=peak_bytes(),
+        held_by_clip=sum(v.nbytes for of in clips.variants for v in of) / len(clips),
     )
 
 
@@ -140,17 +153,25 @@ def minutes_of(job: Job, timing: Timing) -> float:
     return seconds / 60
 
 
+def bytes_of(job: Job, timing: Timing) -> float:
+    """Return the memory that the process of a job will hold, by the timing of its kind."""
+    clips = {*job.fold.train, *job.fold.valid, *job.fold.test}
+    return timing.held + timing.held_by_clip * len(clips)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """What plans will take.
 
     Attributes:
         minutes: by the name of the plan, of one process.
+        held: by the name of the plan, bytes of memory that one process holds; NaN if unknown.
         kinds: how many kinds of updates there are.
         updates: how many of each were timed, at most.
     """
 
     minutes: dict[str, float]
+    held: dict[str, float]
     kinds: int
     updates: int
 
@@ -158,6 +179,11 @@ class Cost:
     def total(self) -> float:
         """Minutes of one process in all."""
         return sum(self.minutes.values())
+
+    @property
+    def most_held(self) -> float:
+        """Bytes of the process that holds most, of those that are known; NaN if none is."""
+        return max((b for b in self.held.values() if not math.isnan(b)), default=math.nan)
 
 
 def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: None) -> Cost:
@@ -169,6 +195,7 @@ def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: No
     """
     timings: dict[str, Timing] = {}
     minutes: dict[str, float] = {}
+    held: dict[str, float] = {}
     for plan in plans:
         missing = missing_jobs(plan)
         minutes[plan.name] = 0.0
@@ -180,8 +207,9 @@ def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: No
             give_back_freed_memory()  # who says the cost waits for hours for those who train
             minutes[plan.name] = len(plan.table) * timings[kind].features / 60  # once
         minutes[plan.name] += sum(minutes_of(job, timings[kind]) for job in missing)
+        held[plan.name] = max(bytes_of(job, timings[kind]) for job in missing)
     updates = max((timing.updates for timing in timings.values()), default=0)
-    return Cost(minutes=minutes, kinds=len(timings), updates=updates)
+    return Cost(minutes=minutes, held=held, kinds=len(timings), updates=updates)
 
 
 def duration(minutes: float) -> str:
