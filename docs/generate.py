@@ -1,7 +1,7 @@
 """Write what README.md and docs/ hold of the code: the tree, commands, protocols, corpora, recipes.
 
-It also writes the honest twin of each recipe of the papers, below ``recipes/honest``, and, where
-``results/`` has changed, the pages about them.
+It also writes the honest twin of each recipe of the papers, below ``recipes/honest``, and the pages
+about ``results/``.
 
 A generated part stands between ``<!-- name -->`` and ``<!-- /name -->``; the rest of a page is its
 author's. ``make docs`` runs this, and ``tests/test_docs.py`` holds that nothing is out of date.
@@ -295,12 +295,17 @@ def stale_results_pages() -> list[Path]:
 
 
 def write_results_pages() -> None:
-    """Write the pages about ``results/``, as ``lightser report`` does."""
-    stale = stale_results_pages()
-    results = [read_result(folder) for folder in find_results([Path("results")])] if stale else []
-    for path in stale:
+    """Write the pages about ``results/``, as ``lightser report`` does.
+
+    Always, as what makes them may have changed, too: the same code and results make the same page.
+    """
+    results = [read_result(folder) for folder in find_results([Path("results")])]
+    for name in RESULTS_PAGES:
+        path = ROOT / "docs" / name
+        before = path.read_bytes() if path.is_file() else b""
         lightser.cli.report.write(path, results, RESULTS_TITLE)
-        print(f"renewed {path.relative_to(ROOT)}", file=sys.stderr)
+        if path.read_bytes() != before:
+            print(f"renewed {path.relative_to(ROOT)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
