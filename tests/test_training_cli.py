@@ -195,7 +195,7 @@ def test_jobs_that_may_not_fit_into_memory_are_announced(world, lightser, monkey
     words = ("reproduce", "tiny.toml", "--corpus", "folder=corpus", "--plan", "--out", "fit")
     monkeypatch.setattr(memory, "available_bytes", lambda: 1e12)
     ran = lightser(*words, "--workers", "2")
-    held = float(re.search(r"tiny: 3 jobs.* and ([\d.]+) GB of memory\n", ran.err)[1])
+    held = float(re.search(r"tiny: 3 jobs.*, at least ([\d.]+) GB of memory\n", ran.err)[1])
     assert 0.3 < held < 20 and "are free" not in ran.err
     for free, advice in (
         (1.5 * held, "give --workers 1"),

@@ -250,7 +250,7 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> "Cost":
         chosen = "" if item.recipe.is_classic else f", {SELECTED_ON[item.select]}"
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         if not math.isnan(held := cost.held.get(item.name, math.nan)):
-            takes += f" and {held / 1e9:.1f} GB of memory"
+            takes += f", at least {held / 1e9:.1f} GB of memory"
         typer.echo(
             f"{item.name}: {len(item.part)} jobs, {len(item.part) - missing} done, "
             f"{item.recipe.protocol.name}{chosen}{takes}",
@@ -288,7 +288,7 @@ def say_what_does_not_fit(cost: "Cost", workers: int) -> None:
     jobs = "A job takes" if workers == 1 else f"{workers} jobs at a time take"
     advice = f"give --workers {fit}" if fit else "end other programs first"
     typer.echo(
-        f"{jobs} up to {wanted / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: "
+        f"{jobs} at least {wanted / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: "
         f"{advice}, or the system may end them",
         err=True,
     )

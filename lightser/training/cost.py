@@ -37,8 +37,9 @@ class Timing:
         evaluation: of one clip.
         examples: examples of training in a clip; more than one where networks hear segments.
         updates: how many were timed.
-        held: the most bytes that the process held, but for the features of all clips; NaN where
-            the system does not tell, and for the classic, as few clips say little of all.
+        held: the most bytes that the process held, but for the features of all clips. Batches of
+            different lengths fragment memory: a job of thousands may hold several times as much.
+            NaN where the system does not tell, and for the classic, as few clips say little of all.
         held_by_clip: bytes of a clip's features.
     """
 
@@ -154,7 +155,7 @@ def minutes_of(job: Job, timing: Timing) -> float:
 
 
 def bytes_of(job: Job, timing: Timing) -> float:
-    """Return the memory that the process of a job will hold, by the timing of its kind."""
+    """Return the memory that the process of a job will hold at least, by the timing of its kind."""
     clips = {*job.fold.train, *job.fold.valid, *job.fold.test}
     return timing.held + timing.held_by_clip * len(clips)
 
@@ -165,7 +166,7 @@ class Cost:
 
     Attributes:
         minutes: by the name of the plan, of one process.
-        held: by the name of the plan, bytes of memory that one process holds; NaN if unknown.
+        held: by the name of the plan, bytes that one process holds at least; NaN if unknown.
         kinds: how many kinds of updates there are.
         updates: how many of each were timed, at most.
     """
