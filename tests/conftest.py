@@ -12,6 +12,12 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     # Not in pyproject.toml: there it would be imported before coverage begins.
     config.addinivalue_line("filterwarnings", "error::lightser.errors.LightserWarning")
+    for said_of_others in (
+        "The inplace keyword in DataFrame.set_index",  # audformat to pandas
+        r"`use_\w+` is deprecated",  # Ray to itself
+        r"os.fork\(\) was called",  # JAX, which comes with an exporter, to subprocess
+    ):
+        config.addinivalue_line("filterwarnings", f"ignore:{said_of_others}")
 
 
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
