@@ -137,7 +137,8 @@ def reproduce(
         say_precision([item.recipe for item in to_run if missing_jobs(item)], device)
     cost = say_cost(to_run, workers)
     if engine != "ray":
-        say_what_does_not_fit(cost, workers)
+        n_missing = sum(len(missing_jobs(item)) for item in to_run)
+        say_what_does_not_fit(cost, min(workers, n_missing))
     if remark:
         typer.echo(remark, err=True)
     if plan:
@@ -238,7 +239,11 @@ def repeats_of(plans: "Sequence[Plan]") -> dict[str, str]:
 
 
 def say_cost(plans: "Sequence[Plan]", workers: int) -> "Cost":
-    """Say how many jobs each recipe has, how long they will take and what memory, and how known."""
+    """Say how many jobs each recipe has, what time and memory they take, and how that was measured.
+
+    Returns:
+        What was measured.
+    """
     from lightser.report.results import SELECTED_ON
     from lightser.training.cost import cost_of, duration
     from lightser.training.crossval import missing_jobs
@@ -277,15 +282,15 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> "Cost":
     return cost
 
 
-def say_what_does_not_fit(cost: "Cost", workers: int) -> None:
-    """Say so in a line where jobs may want more memory than is free."""
+def say_what_does_not_fit(cost: "Cost", at_once: int) -> None:
+    """Say so in a line where jobs, so many at once, want more memory than is free."""
     from lightser.training.memory import available_bytes
 
-    wanted, free = workers * cost.most_held, available_bytes()
+    wanted, free = at_once * cost.most_held, available_bytes()
     if not wanted > free:  # so it is where either is not known
         return
     fit = int(free / cost.most_held)
-    jobs = "A job takes" if workers == 1 else f"{workers} jobs at a time take"
+    jobs = "A job takes" if at_once == 1 else f"{at_once} jobs at a time take"
     advice = f"give --workers {fit}" if fit else "end other programs first"
     typer.echo(
         f"{jobs} at least {wanted / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: "
