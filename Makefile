@@ -57,7 +57,7 @@ lint: $(DEV_READY)  ## format, lint, spelling and types
 unit: $(DEV_READY) $(WEB_WANTED)  ## the tests alone, doctests among them
 	@OMP_NUM_THREADS=1 $(IN_DEV)/python -m pytest -n $(JOBS) --dist worksteal $(COVERAGE)
 
-# Not in `test`: up to Python 3.11 it makes the tests, PyTorch's exporter above all, a third slower.
+# Not in `test`: up to Python 3.11 it slows down every function, PyTorch's exporter above all.
 coverage: COVERAGE := --cov --cov-report=term
 coverage: unit  ## the tests, and which lines none of them runs
 

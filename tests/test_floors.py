@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
-    "errors", "registry", "whole", "processes", "card", "cluster",
+    "errors", "registry", "whole", "processes", "memory", "card", "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
@@ -24,7 +24,7 @@ FLOORS = [
 # Whoever recognises shares a model folder with whoever trains, and no code above audio.
 RECOGNISING = {"inference", "service"}
 SHARED = {
-    *("errors", "registry", "whole", "processes", "card", "cluster"),
+    *("errors", "registry", "whole", "processes", "memory", "card", "cluster"),
     *("audio", "inference", "service"),
 }
 
@@ -37,6 +37,7 @@ NEEDS = {
     "registry": set(),
     "whole": set(),
     "processes": set(),
+    "memory": set(),
     "card": set(),
     "cluster": {"ray"},
     "audio": {"numpy", "soundfile", "soxr", "av"},

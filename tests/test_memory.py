@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightser.training import memory
+from lightser import memory
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is looked up in /proc")
@@ -18,6 +18,7 @@ def test_a_peak_is_seen_and_forgotten():
     del held
     memory.forget_peak()
     assert memory.peak_bytes() - before < 100e6
+    assert 0 < memory.resident_bytes() <= memory.peak_bytes()
     assert 0 < memory.available_bytes() < 1e15
 
 

@@ -84,8 +84,8 @@ def died(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def machines(died: Path) -> Iterator[Machines]:
+    made = Machines()
     with pytest.MonkeyPatch.context() as patch:
-        made = Machines()
         patch.setenv("RAY_ADDRESS", made.cluster.address)
         yield made
     ray.shutdown()

@@ -33,7 +33,7 @@ def test_arrays_that_are_freed_are_used_again_without_page_faults():
 
 HELD = """
 import numpy as np
-from lightser.service.memory import resident_bytes
+from lightser.memory import resident_bytes
 from lightser.training.allocator import give_back_freed_memory, keep_freed_memory
 
 keep_freed_memory()

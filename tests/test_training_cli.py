@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from lightser import Recognizer
+from lightser import Recognizer, memory
 from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
 from lightser.corpora.emodb import LABELS
-from lightser.training import memory
 from lightser.training.recipe import read_recipe
 
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"

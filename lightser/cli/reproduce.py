@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lightser import memory
 from lightser.cli import app
 from lightser.cli.corpus_folders import HELP as CORPUS_HELP
 from lightser.cli.corpus_folders import corpus_folders
@@ -90,6 +91,7 @@ def reproduce(
         from lightser.report.papers import rows_of, twin_name
         from lightser.report.results import read_result
         from lightser.report.rows import QUICK, SHORT
+        from lightser.training.cost import cost_of
         from lightser.training.crossval import adopt, missing_jobs, run, share_out
         from lightser.training.engines import ENGINES
         from lightser.training.jobs import check_device
@@ -135,10 +137,10 @@ def reproduce(
     to_run = [item for item in plans if item.name not in repeats]
     if engine != "ray":
         say_precision([item.recipe for item in to_run if missing_jobs(item)], device)
-    cost = say_cost(to_run, workers)
+    cost = cost_of(to_run, told=lambda name: typer.echo(f"timing an update of {name}", err=True))
+    say_cost(cost, to_run, workers)
     if engine != "ray":
-        n_missing = sum(len(missing_jobs(item)) for item in to_run)
-        say_what_does_not_fit(cost, min(workers, n_missing))
+        say_what_does_not_fit(cost, min(workers, sum(cost.missing.values())))
     if remark:
         typer.echo(remark, err=True)
     if plan:
@@ -238,20 +240,14 @@ def repeats_of(plans: "Sequence[Plan]") -> dict[str, str]:
     return repeats
 
 
-def say_cost(plans: "Sequence[Plan]", workers: int) -> "Cost":
-    """Say how many jobs each recipe has, what time and memory they take, and how that was measured.
-
-    Returns:
-        What was measured.
-    """
+def say_cost(cost: "Cost", plans: "Sequence[Plan]", workers: int) -> None:
+    """Say how many jobs each recipe has, what time and memory they take, and how that is known."""
     from lightser.report.results import SELECTED_ON
-    from lightser.training.cost import cost_of, duration
-    from lightser.training.crossval import missing_jobs
+    from lightser.training.cost import duration
 
-    cost = cost_of(plans, told=lambda name: typer.echo(f"timing an update of {name}", err=True))
     n_jobs = n_missing = 0
     for item in plans:
-        missing = len(missing_jobs(item))
+        missing = cost.missing[item.name]
         chosen = "" if item.recipe.is_classic else f", {SELECTED_ON[item.select]}"
         takes = f"; about {duration(cost.minutes[item.name])}" if missing else ""
         if not math.isnan(held := cost.held.get(item.name, math.nan)):
@@ -279,14 +275,11 @@ def say_cost(plans: "Sequence[Plan]", workers: int) -> "Cost":
             f"All of it is in {folders} already, and nothing is trained; another --out begins anew",
             err=True,
         )
-    return cost
 
 
 def say_what_does_not_fit(cost: "Cost", at_once: int) -> None:
     """Say so in a line where jobs, so many at once, want more memory than is free."""
-    from lightser.training.memory import available_bytes
-
-    wanted, free = at_once * cost.most_held, available_bytes()
+    wanted, free = at_once * cost.most_held, memory.available_bytes()
     if not wanted > free:  # so it is where either is not known
         return
     fit = int(free / cost.most_held)

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from lightser.errors import LightserError, UnknownName
 from lightser.inference.recognizer import Recognizer
+from lightser.memory import resident_bytes
 from lightser.service.decoder import Decoders
 from lightser.service.limits import Limits, Refusal, Slots
-from lightser.service.memory import resident_bytes
 from lightser.service.metrics import Metrics
 
 Result = TypeVar("Result")

@@ -1,6 +1,6 @@
 """Keep the memory that a training step frees, as the next step wants the same again."""
 
-import ctypes
+from lightser.memory import ask_glibc
 
 # Parameters of glibc's mallopt(3), from its malloc.h.
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
@@ -14,16 +14,9 @@ def keep_freed_memory() -> None:
     network on a CPU, a fifth of Light-SERNet's.
     """
     for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26)):
-        _ask_glibc("mallopt", parameter, value)
+        ask_glibc("mallopt", parameter, value)
 
 
 def give_back_freed_memory() -> None:
     """Ask glibc to return what it keeps to the system, as no step follows for a while."""
-    _ask_glibc("malloc_trim", 0)
-
-
-def _ask_glibc(function: str, *arguments: int) -> None:
-    try:
-        getattr(ctypes.CDLL(None), function)(*arguments)
-    except (AttributeError, OSError, TypeError):  # another C library: musl, macOS, Windows
-        return
+    ask_glibc("malloc_trim", 0)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lightser.corpora.splits import Fold
+from lightser.memory import forget_peak, peak_bytes
 from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
 from lightser.training import classic
 from lightser.training.allocator import give_back_freed_memory, keep_freed_memory
@@ -16,7 +18,6 @@ from lightser.training.batches import draw_batch
 from lightser.training.crossval import Plan, missing_jobs
 from lightser.training.jobs import Job, as_examples, make_loss, prepare
 from lightser.training.loop import batch_loss, make_optimizer, predict, window_frames
-from lightser.training.memory import forget_peak, peak_bytes
 
 CLIPS = 96  # of which batches are drawn
 UPDATES = 2  # timed, after one to warm up
@@ -80,10 +81,10 @@ def time_updates(job: Job) -> Timing:
     n_frames = window_frames(system, job.recipe)
     size = min(optim.batch_size, n_clips * len(train) // len(clips))
 
-    longest = max(range(len(train)), key=lambda i: len(train.variants[i][0]))
+    def drawn() -> NDArray[np.int64]:
+        return rng.integers(0, len(train), size)
 
-    def update(*heard: int) -> None:
-        order = np.append(rng.integers(0, len(train), size - len(heard)), heard).astype(int)
+    def update(order: NDArray[np.int64]) -> None:
         batch = draw_batch(train, order, job.recipe.augment, n_frames, rng)
         value = batch_loss(system.train(), loss, batch, optim, job.device)
         optimizer.zero_grad(set_to_none=True)
@@ -91,10 +92,13 @@ def time_updates(job: Job) -> Timing:
         optimizer.step()
         value.item()  # a GPU has done it when it tells
 
-    # The first is not counted, and tells what the longest of clips, which fill a batch, hold.
-    seconds = [_seconds(lambda: update(longest))]
+    # The first is not counted. It hears the longest clip, to which others are padded, so that its
+    # memory is that of a large batch.
+    first = drawn()
+    first[0] = max(range(len(train)), key=lambda i: len(train.variants[i][0]))
+    seconds = [_seconds(lambda: update(first))]
     while len(seconds) <= UPDATES and sum(seconds) < PATIENCE_S:
-        seconds.append(_seconds(update))
+        seconds.append(_seconds(lambda: update(drawn())))
     evaluation = _seconds(lambda: predict(system, clips, job.device)) / len(clips)
     torch.set_num_threads(threads)
     return Timing(
@@ -165,12 +169,14 @@ class Cost:
     """What plans will take.
 
     Attributes:
+        missing: by the name of the plan, jobs that are to be run.
         minutes: by the name of the plan, of one process.
         held: by the name of the plan, bytes that one process holds at least; NaN if unknown.
         kinds: how many kinds of updates there are.
         updates: how many of each were timed, at most.
     """
 
+    missing: dict[str, int]
     minutes: dict[str, float]
     held: dict[str, float]
     kinds: int
@@ -195,11 +201,12 @@ def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: No
         told: is told the name of a plan before its update is timed.
     """
     timings: dict[str, Timing] = {}
+    counts: dict[str, int] = {}
     minutes: dict[str, float] = {}
     held: dict[str, float] = {}
     for plan in plans:
         missing = missing_jobs(plan)
-        minutes[plan.name] = 0.0
+        counts[plan.name], minutes[plan.name] = len(missing), 0.0
         if not missing:
             continue
         if (kind := shape_of(plan)) not in timings:
@@ -210,7 +217,7 @@ def cost_of(plans: Iterable[Plan], told: Callable[[str], None] = lambda name: No
         minutes[plan.name] += sum(minutes_of(job, timings[kind]) for job in missing)
         held[plan.name] = max(bytes_of(job, timings[kind]) for job in missing)
     updates = max((timing.updates for timing in timings.values()), default=0)
-    return Cost(minutes=minutes, held=held, kinds=len(timings), updates=updates)
+    return Cost(missing=counts, minutes=minutes, held=held, kinds=len(timings), updates=updates)
 
 
 def duration(minutes: float) -> str:
