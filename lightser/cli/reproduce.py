@@ -138,9 +138,10 @@ def reproduce(
     if engine != "ray":
         say_precision([item.recipe for item in to_run if missing_jobs(item)], device)
     cost = cost_of(to_run, told=lambda name: typer.echo(f"timing an update of {name}", err=True))
-    say_cost(cost, to_run, workers)
+    at_once = min(workers, sum(cost.missing.values()))
+    say_cost(cost, to_run, at_once)
     if engine != "ray":
-        say_what_does_not_fit(cost, min(workers, sum(cost.missing.values())))
+        say_what_does_not_fit(cost, at_once)
     if remark:
         typer.echo(remark, err=True)
     if plan:
@@ -240,7 +241,7 @@ def repeats_of(plans: "Sequence[Plan]") -> dict[str, str]:
     return repeats
 
 
-def say_cost(cost: "Cost", plans: "Sequence[Plan]", workers: int) -> None:
+def say_cost(cost: "Cost", plans: "Sequence[Plan]", at_once: int) -> None:
     """Say how many jobs each recipe has, what time and memory they take, and how that is known."""
     from lightser.report.results import SELECTED_ON
     from lightser.training.cost import duration
@@ -260,7 +261,7 @@ def say_cost(cost: "Cost", plans: "Sequence[Plan]", workers: int) -> None:
         n_jobs, n_missing = n_jobs + len(item.part), n_missing + missing
     if n_missing:
         shared = (
-            f", {duration(cost.total / workers)} for {workers} at a time" if workers > 1 else ""
+            f", {duration(cost.total / at_once)} for {at_once} at a time" if at_once > 1 else ""
         )
         typer.echo(
             f"In all {n_jobs} jobs, {n_jobs - n_missing} done; the others take about "
