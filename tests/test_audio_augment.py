@@ -47,6 +47,7 @@ AUGMENTATIONS = {
     "clip": lambda x, rng: augment.clip(x, 6),
     "mu_law": lambda x, rng: augment.mu_law(x),
     "shift": lambda x, rng: augment.shift(x, RATE, 0.1),
+    "record_anew": lambda x, rng: augment.record_anew(x, RATE, rng=rng),
 }
 
 
@@ -72,7 +73,7 @@ def test_the_same_seed_gives_the_same_sound_whatever_else_is_drawn(name):
     np.testing.assert_array_equal(np.random.get_state()[1], elsewhere)
 
 
-@pytest.mark.parametrize("name", ["white noise", "pink noise", "reverb"])
+@pytest.mark.parametrize("name", ["white noise", "pink noise", "reverb", "record_anew"])
 def test_another_seed_gives_another_sound(name):
     once, again = (AUGMENTATIONS[name](speech(), generator(seed)) for seed in (1, 2))
     assert not np.array_equal(once, again)
@@ -282,3 +283,16 @@ def test_shift_moves_the_sound_and_keeps_the_length(shift_s):
 @pytest.mark.parametrize("shift_s", [-5, -1, 1, 5])
 def test_a_shift_out_of_the_clip_leaves_silence(shift_s):
     assert not augment.shift(tone(440), RATE, shift_s).any()
+
+
+def test_recording_anew_leaves_some_clips_and_changes_most_by_as_much_as_it_says():
+    samples, rng = speech(), generator()
+    left, snrs = 0, []
+    for _ in range(200):
+        heard = augment.record_anew(samples, RATE, rng=rng)
+        left += np.array_equal(heard, samples)
+        snrs.append(power_db(samples) - power_db(heard - samples + 1e-9))
+    # neither room, band, noise nor overload: 0.5 * 0.5 * 0.2 * 0.9
+    assert 1 <= left <= 22
+    assert np.median(snrs) == pytest.approx(10, abs=8)
+    assert min(snrs) > -15  # the voice can always be heard

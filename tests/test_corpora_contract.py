@@ -7,7 +7,7 @@ import pytest
 from lightser.corpora import CORPORA, load_corpus
 from lightser.errors import BadCorpus, UnknownName
 
-ONES_OWN = ("folder", "table")  # of no publisher, so without citation and page
+ONES_OWN = ("folder", "table", "together")  # of no publisher, so without citation and page
 
 
 @pytest.mark.parametrize("name", CORPORA)

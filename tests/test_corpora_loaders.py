@@ -366,3 +366,59 @@ def test_audformat_without_its_package_is_answered_with_the_command_to_get_it(
     monkeypatch.setitem(sys.modules, "audformat", None)
     with pytest.raises(MissingExtra, match=r"lightser\[audformat\]"):
         load_corpus("table", three_clips)
+
+
+# Several corpora together.
+
+
+@pytest.fixture
+def two_corpora(tmp_path, three_clips):
+    """A folder with two copies of Emo-DB's three clips, one of them called a table."""
+    root = tmp_path / "corpora"
+    shutil.copytree(three_clips / "wav", root / "emodb" / "wav")
+    files = [root / "emodb" / "wav" / f"{name}.flac" for name in CLIPS]
+    labels = ("happiness", "anger", "surprise")
+    rows = pd.DataFrame({"file": files, "label": labels, "speaker": ["08", "10", ""]})
+    (root / "table").mkdir()
+    rows.to_csv(root / "table" / "mine.csv", index=False)
+    return root
+
+
+@pytest.mark.filterwarnings("ignore:emodb in:lightser.errors.LightserWarning")
+def test_corpora_together_keep_their_shared_labels_and_know_their_speakers_apart(two_corpora):
+    table = load_corpus("together", two_corpora, members=["table", "emodb"])
+    assert table["corpus"].tolist() == ["table", "table", "emodb", "emodb"]
+    assert set(table["label"]) == {"anger", "happiness"}
+    assert table["utterance"].tolist() == [
+        *("table-08a02Fe", "table-10b10Wa"),
+        *("emodb-08a02Fe", "emodb-10b10Wa"),
+    ]
+    assert set(table["speaker"]) == {"table-08", "table-10", "emodb-08", "emodb-10"}
+    found = load_corpus("together", two_corpora)  # in the order in which corpora are listed
+    assert sorted(found["utterance"]) == sorted(table["utterance"])
+    named = load_corpus("together", two_corpora, labels=["surprise", "anger", "sadness"])
+    assert named["label"].value_counts().to_dict() == {"anger": 2, "surprise": 1, "sadness": 1}
+    assert named.set_index("utterance").loc["table-14a04Tc", "speaker"] == ""
+
+
+@pytest.mark.filterwarnings("ignore:emodb in:lightser.errors.LightserWarning")
+def test_corpora_that_cannot_go_together_are_answered_with_one_line(two_corpora):
+    with pytest.raises(BadCorpus, match=r"at least two corpora, .* it holds emodb, table"):
+        load_corpus("together", two_corpora, members=["emodb"])
+    with pytest.raises(BadCorpus, match=r"no folder .*nemo for the corpus nemo"):
+        load_corpus("together", two_corpora, members=["emodb", "nemo"])
+    with pytest.raises(BadCorpus, match="'joy' is in none of"):
+        load_corpus("together", two_corpora, labels=["joy", "anger"])
+    with pytest.raises(BadCorpus, match="fewer than two labels in common"):
+        load_corpus("together", two_corpora, labels=["anger"])
+    with pytest.raises(UnknownName, match="emodbb"):
+        load_corpus("together", two_corpora, members=["emodb", "emodbb"])
+
+
+def test_three_whole_corpora_together_have_five_emotions(corpus_root):
+    members = ["emodb", "ravdess", "nemo"]
+    roots = {corpus_root(name).parent for name in members}
+    table = load_corpus("together", roots.pop(), members=members)
+    assert table["corpus"].value_counts().to_dict() == {"nemo": 3812, "ravdess": 864, "emodb": 408}
+    assert set(table["label"]) == {"anger", "fear", "happiness", "neutral", "sadness"}
+    assert table["speaker"].nunique() == 43

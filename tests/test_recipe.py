@@ -212,6 +212,9 @@ def test_extends_states_the_difference_and_a_new_name_drops_old_options(tmp_path
     recipe = read_recipe(write(tmp_path, child))
     assert recipe.optim.epochs == 5
     assert recipe.frontend.options == {}, "'kind' belonged to the other front end"
+    child = 'extends = "base_recipe.toml"\n[optim]\nupdates = 50'
+    optim = read_recipe(write(tmp_path, child)).optim
+    assert (optim.epochs, optim.updates) == (None, 50), "a length replaces a length"
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,14 @@ from lightser.errors import BadCorpus, BadRecipe, BadResults, LightserWarning, U
 LABELS = ("anger", "neutral", "sadness")
 FROM_FILE = ("csv", "emobox")
 GENERATED = sorted(set(PROTOCOLS) - set(FROM_FILE))
+DRAWN = [name for name in GENERATED if name != "loco"]
 BY_SPEAKER = [name for name in GENERATED if PROTOCOLS[name].speaker_independent]
 TESTS_ALL_ONCE = [
     ("loso", {}),
     ("loso", {"valid_speakers": 0}),
     ("loso", {"valid_speakers": 2}),
     ("loso_session", {}),
+    ("loco", {}),
     ("speaker_kfold", {"k": 3}),
     ("speaker_kfold", {"k": 4, "valid": False}),
     ("text_speaker", {}),
@@ -53,6 +55,7 @@ def make_table(
             "gender": ("female", "male")[speaker % 2],
             "session": f"session{speaker % sessions}",
             "style": "acted",
+            "corpus": f"corpus{speaker % 2}",
         }
         for speaker in range(speakers)
         for text in range(texts)
@@ -135,7 +138,7 @@ def test_folds_do_not_depend_on_the_order_of_rows(name):
     assert make_folds(name, table, 3) == make_folds(name, shuffled, 3)
 
 
-@pytest.mark.parametrize("name", GENERATED)
+@pytest.mark.parametrize("name", DRAWN)
 def test_another_seed_gives_other_folds(name):
     table = make_table(drop=0.1)
     assert make_folds(name, table, 0) == make_folds(name, table, 0)
@@ -147,6 +150,7 @@ def test_fold_names_can_be_file_names(name):
     table = make_table()
     table["speaker"] = table["speaker"] + " / ä:*"
     table["session"] = table["session"] + "\\"
+    table["corpus"] = table["corpus"] + "?"
     for fold in make_folds(name, table):
         assert all(sign.isalnum() or sign in "%_.-" for sign in fold.name)
 
@@ -190,6 +194,17 @@ def test_loso_session_validates_on_a_speaker_of_another_session():
         assert set(of.loc[list(fold.test), "session"]) == {fold.name}
         assert len(set(of.loc[list(fold.valid), "speaker"])) == 1
         assert fold.name not in set(of.loc[list(fold.valid), "session"])
+
+
+def test_loco_tests_each_corpus_on_a_model_of_the_others():
+    table = make_table(speakers=6)
+    of = table.set_index("utterance")["corpus"]
+    first, second = folds = make_folds("loco", table)
+    assert [fold.name for fold in folds] == ["corpus0", "corpus1"]
+    assert set(of[list(first.test)]) == set(of[list(second.train)]) == {"corpus0"}
+    assert not first.valid and not second.valid
+    with pytest.raises(BadCorpus, match="at least 2 corpora; the table has 'emodb'"):
+        make_folds("loco", table.assign(corpus="emodb"))
 
 
 def test_speaker_kfold_balances_size_class_and_gender():

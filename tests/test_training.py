@@ -45,7 +45,7 @@ def predictions(folder: Path) -> pd.DataFrame:
 
 
 def test_an_epoch_sees_each_clip_once_and_the_stream_is_never_cut():
-    plan = plan_updates(10, Optim(epochs=10, batch_size=3), np.random.default_rng(0))
+    plan = plan_updates(["emodb"] * 10, Optim(epochs=10, batch_size=3), np.random.default_rng(0))
     assert plan.shape == (30, 3)  # ⌊10 / 3⌋ updates an epoch, as published
     stream = plan.ravel()
     for start in range(0, len(stream), 10):
@@ -54,9 +54,20 @@ def test_an_epoch_sees_each_clip_once_and_the_stream_is_never_cut():
 
 def test_a_shuffle_buffer_repeats_clips_before_others_are_seen():
     optim = Optim(updates=20, batch_size=10, shuffle_buffer=500)
-    stream = plan_updates(50, optim, np.random.default_rng(0)).ravel()
+    stream = plan_updates(["emodb"] * 50, optim, np.random.default_rng(0)).ravel()
     assert len(set(stream[:50])) < 50
     assert set(np.bincount(stream, minlength=50)) <= set(range(12))
+
+
+def test_equal_corpora_are_drawn_equally_whatever_their_size():
+    corpora = ["small"] * 5 + ["large"] * 100
+    optim = Optim(updates=20, batch_size=10, equal_corpora=True)
+    plan = plan_updates(corpora, optim, np.random.default_rng(0))
+    assert plan.shape == (20, 10)
+    assert ((plan < 5).sum(axis=1) == 5).all()
+    assert (np.bincount(plan.ravel(), minlength=105) == [20] * 5 + [1] * 100).all()
+    with pytest.raises(BadRecipe, match="take one of the two"):
+        Optim(updates=20, equal_corpora=True, shuffle_buffer=5)
 
 
 def test_light_sernet_drops_twelve_times_from_epoch_60_to_280():
@@ -95,7 +106,8 @@ def test_decay_pulls_at_kernels_alone():
 def clips_of(*lengths: int) -> Clips:
     variants = tuple((torch.full((n, 3), float(i + 1)),) for i, n in enumerate(lengths))
     labels = torch.arange(len(lengths))
-    return Clips(tuple(map(str, lengths)), labels, torch.ones(len(lengths)), variants)
+    names = tuple(map(str, lengths))
+    return Clips(names, ("emodb",) * len(names), labels, torch.ones(len(lengths)), variants)
 
 
 def test_shorter_clips_are_padded_and_their_lengths_told():
@@ -129,7 +141,11 @@ def test_mixup_never_gives_the_partner_the_larger_share():
 
 def test_masks_replace_a_run_of_rows():
     clips = Clips(
-        ("a",), torch.zeros(1, dtype=torch.int64), torch.ones(1), ((torch.randn(30, 8),),)
+        ("a",),
+        ("emodb",),
+        torch.zeros(1, dtype=torch.int64),
+        torch.ones(1),
+        ((torch.randn(30, 8),),),
     )
     augment = Augment(time_masks=1, time_mask_frames=5)
     batch = draw_batch(clips, np.array([0]), augment, None, np.random.default_rng(3))
@@ -365,6 +381,28 @@ def test_a_part_of_a_file_is_heard_and_no_more(tmp_path):
     whole = frames(np.nan, np.nan)
     assert frames(np.nan, 0.4) == frames(0.0, 0.4) < whole
     assert frames(0.3, np.nan) < whole
+
+
+def test_training_clips_are_also_recorded_anew_and_others_never(tmp_path):
+    table = tiny_corpus().iloc[:2]
+    plain = recipe(augment=Augment(speeds=(1.1,)))
+    system = build_system(plain, 3)
+
+    def heard(choice, training=True):
+        return features_of(table, choice, system.frontend, training=training, cache=tmp_path)
+
+    anew = recipe(augment=Augment(speeds=(1.1,), recordings=2))
+    for clip, of in zip(heard(anew), heard(plain), strict=True):
+        assert len(clip) == 6 and len(of) == 2
+        torch.testing.assert_close([clip[0], clip[3]], list(of), rtol=0, atol=0)  # as they are
+        assert len({tuple(v.ravel().tolist()) for v in clip}) > 3
+        assert clip[1].shape == clip[2].shape == clip[0].shape
+    again = features_of(table, anew, system.frontend, training=True, cache=tmp_path / "other")
+    torch.testing.assert_close(again, heard(anew), rtol=0, atol=0)
+    assert [len(clip) for clip in heard(anew, training=False)] == [1, 1]
+    batch = prepare(make_plan(anew, tiny_corpus(), name="t", out=tmp_path / "t").jobs[0])[1]
+    drawn = draw_batch(batch, np.zeros(40, int), anew.augment, None, np.random.default_rng(0))
+    assert len({tuple(row.ravel().tolist()) for row in drawn.features}) > 3
 
 
 def test_a_row_that_repeats_another_takes_its_results(tmp_path):

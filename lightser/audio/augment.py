@@ -3,7 +3,8 @@
 For training on more than was recorded, and for measuring how a trained model takes it. Each
 function maps float32 ``[T]`` to float32 ``[T]`` (:func:`speed` to another length), changes nothing
 in place, and takes every value by argument: how much is drawn from which range is for the caller to
-say. What has to be drawn inside (noise) comes from the ``rng`` given.
+say, and :func:`record_anew` is one such caller. What has to be drawn inside (noise) comes from the
+``rng`` given.
 
 Levels are in decibels of amplitude, ``20 log10``, relative to full scale (1.0) or as said.
 
@@ -249,6 +250,39 @@ def shift(samples: Samples, sample_rate: int, shift_s: float) -> Samples:
     else:
         moved[:by] = samples[-by:]
     return moved
+
+
+def record_anew(samples: Samples, sample_rate: int, *, rng: np.random.Generator) -> Samples:
+    """Record the voice as somebody else might: each of these may happen, one after another.
+
+    ========== ======== =====================================================================
+    what       how many drawn from
+    ========== ======== =====================================================================
+    a room     half     dies away in 0.1 to 0.8 s, 0 to 12 dB below the direct sound
+    a band     half     from 50 to 300 Hz on; up to 3.4 to 7.6 kHz, on a logarithmic scale
+    noise      8 of 10  5 to 35 dB below the voice; white or pink
+    overload   1 of 10  peaks cut by up to 6 dB
+    ========== ======== =====================================================================
+
+    Args:
+        samples: ``[T]``.
+        sample_rate: hertz.
+        rng: decides all of it.
+
+    Returns:
+        ``[T]``; the level may be another.
+    """
+    has_room, has_band, has_noise, is_clipped = rng.random(4) < (0.5, 0.5, 0.8, 0.1)
+    if has_room:
+        rt60_s, direct_db = rng.uniform(0.1, 0.8), rng.uniform(0, 12)
+        samples = reverb(samples, sample_rate, rt60_s, rng=rng, direct_db=direct_db)
+    if has_band:
+        low_hz, high_hz = rng.uniform(50, 300), 3_400 * (7_600 / 3_400) ** rng.random()
+        samples = band_limit(samples, sample_rate, low_hz, high_hz)
+    if has_noise:
+        colour: Colour = "white" if rng.random() < 0.5 else "pink"
+        samples = noise(samples, rng.uniform(5, 35), rng=rng, colour=colour)
+    return clip(samples, rng.uniform(0, 6)) if is_clipped else samples.copy()
 
 
 def _fft_size(least: int) -> int:

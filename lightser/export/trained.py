@@ -40,6 +40,28 @@ def limits_of(plan: Plan) -> str:
     )
 
 
+def corpora_of(plan: Plan) -> tuple[TrainedOn, ...]:
+    """Return what a plan's utterances are from: each corpus that has a name of its own here.
+
+    A table of one's own may hold corpora that we know and others, which then are that table.
+    """
+    own = plan.recipe.corpus.name
+    names = plan.table["corpus"].map(lambda name: name if name in CORPORA else own)
+    return tuple(
+        TrainedOn(
+            corpus=corpus.name,
+            title=corpus.title,
+            license=corpus.license,
+            url=corpus.url,
+            utterances=len(rows),
+            speakers=int(rows["speaker"].nunique()),
+            language=corpus.language,
+        )
+        for name, rows in plan.table.groupby(names, sort=False)
+        for corpus in [CORPORA[str(name)]]
+    )
+
+
 def write_trained_model(
     system: System,
     plan: Plan,
@@ -63,27 +85,16 @@ def write_trained_model(
     Raises:
         BadModel: ``folder`` is in the way, or the export does not answer as PyTorch does.
     """
-    corpus = CORPORA[plan.recipe.corpus.name]
     if results is not None:
         calibrate(system, results)
-    heard = getattr(system.frontend, "window_s", None)  # what the front end itself cuts a clip to
-    window_s = plan.recipe.window_s or heard or LONGEST_WINDOW_S
-    speakers = int(plan.table["speaker"].nunique())
+    longest = getattr(system.frontend, "window_s", None)  # what the front end itself cuts a clip to
+    window_s = plan.recipe.window_s or longest or LONGEST_WINDOW_S
+    heard_in = corpora_of(plan)
     facts = CardFacts(
         labels=plan.labels,
         window_s=float(window_s),
-        trained_on=(
-            TrainedOn(
-                corpus=corpus.name,
-                title=corpus.title,
-                license=corpus.license,
-                url=corpus.url,
-                utterances=len(plan.table),
-                speakers=speakers,
-                language=corpus.language,
-            ),
-        ),
-        license=corpus.license,
+        trained_on=heard_in,
+        license=" AND ".join(dict.fromkeys(corpus.license for corpus in heard_in)),
         scores=() if results is None else (Score(**scores_for_card(results)),),
         recipe=plan.name,
         commit=commit(),

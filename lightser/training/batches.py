@@ -5,7 +5,7 @@ Shapes: B clips in a batch, T samples, F frames, M bands, C classes.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightser.audio.augment import speed
+from lightser.audio.augment import record_anew, speed
 from lightser.audio.files import read_audio
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
@@ -29,14 +29,16 @@ class Clips:
 
     Attributes:
         utterances: ids.
+        corpora: what each is from.
         labels: ``[N]`` class indices.
         agreement: ``[N]`` share of votes for the label, NaN where unknown.
         variants: for each utterance, the feature sequences ``[F, M]`` to choose from when
-            training: as recorded first, then at other speeds. When evaluating: its windows, whose
-            probabilities are averaged.
+            training: as recorded first, then recorded anew, then the same at other speeds. When
+            evaluating: its windows, whose probabilities are averaged.
     """
 
     utterances: tuple[str, ...]
+    corpora: tuple[str, ...]
     labels: Tensor
     agreement: Tensor
     variants: tuple[tuple[Tensor, ...], ...]
@@ -97,14 +99,17 @@ def features_of(
     rate = int(frontend.sample_rate)  # type: ignore[arg-type]
     size = None if recipe.window_s is None else round(recipe.window_s * rate)
     shortest = int(frontend.min_samples)  # type: ignore[arg-type]
-    place = training and recipe.augment.place
-    speeds = [1.0, *recipe.augment.speeds] if training else [1.0]
-    settings = {
+    augment = recipe.augment if training else Augment()
+    speeds = [1.0, *augment.speeds]
+    place = augment.place
+    settings: dict[str, object] = {
         "version": FEATURES_VERSION,
         "frontend": [recipe.frontend.name, recipe.frontend.options],
         "windows": None if place else [size, shortest],
         "speeds": speeds,
     }
+    if augment.recordings:
+        settings["recordings"] = augment.recordings
     folder = cache / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -120,9 +125,8 @@ def features_of(
             samples = read_audio(file, rate, start=span[0], end=span[1])
             windows = [
                 window
-                for factor in speeds
-                for played in [speed(samples, factor)]
-                for window in ([played] if place else cut_windows(played, size, shortest))
+                for heard in heard_as(samples, rate, speeds, augment.recordings, key=content)
+                for window in ([heard] if place else cut_windows(heard, size, shortest))
             ]
             with torch.no_grad():
                 arrays = [frontend(torch.from_numpy(w)[None])[0].numpy() for w in windows]
@@ -132,21 +136,49 @@ def features_of(
     return variants
 
 
-def plan_updates(n_clips: int, optim: Optim, rng: np.random.Generator) -> NDArray[np.int64]:
+def heard_as(
+    samples: NDArray[np.float32], rate: int, speeds: Sequence[float], recordings: int, *, key: str
+) -> Iterator[NDArray[np.float32]]:
+    """Yield a clip ``[T]`` at each speed: as it is, and so many times recorded anew.
+
+    What is drawn depends on ``key``, hexadecimal digits, alone.
+    """
+    rng = np.random.default_rng(int(key, 16))
+    for factor in speeds:
+        played = speed(samples, factor)
+        yield played
+        for _ in range(recordings):
+            yield record_anew(played, rate, rng=rng)
+
+
+def plan_updates(
+    corpora: Sequence[str], optim: Optim, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Return which clips each update of a run sees, ``[updates, B]``.
 
     The whole order is drawn at once, so that a run that resumes goes on as it would have.
+
+    Args:
+        corpora: what each clip is from.
+        optim: how many, and in which order.
+        rng: where chance comes from.
     """
+    n_clips = len(corpora)
     size = min(optim.batch_size, n_clips)
     if optim.updates is not None:
         n_updates = optim.updates
     else:
         n_updates = (optim.epochs or 0) * (n_clips // size)
     n_draws = n_updates * size
-    passes = -(-(n_draws + optim.shuffle_buffer) // n_clips) + 1
+    if optim.equal_corpora:
+        _, of = np.unique(corpora, return_inverse=True)
+        sides = [np.flatnonzero(of == corpus) for corpus in range(of.max() + 1)]
+        rounds = -(-n_draws // len(sides))  # of one clip of each corpus
+        turns = np.stack([_shuffled(side, rounds, rng) for side in sides], axis=1)
+        return turns.ravel()[:n_draws].reshape(n_updates, size)
     if not optim.shuffle_buffer:
-        order = np.concatenate([rng.permutation(n_clips) for _ in range(passes)])
-        return order[:n_draws].reshape(n_updates, size)
+        return _shuffled(np.arange(n_clips), n_draws, rng).reshape(n_updates, size)
+    passes = -(-(n_draws + optim.shuffle_buffer) // n_clips) + 1
     stream = np.tile(np.arange(n_clips), passes)
     buffer = stream[: optim.shuffle_buffer].copy()
     drawn = np.empty(n_draws, dtype=np.int64)
@@ -154,6 +186,12 @@ def plan_updates(n_clips: int, optim: Optim, rng: np.random.Generator) -> NDArra
         drawn[i] = buffer[slot]
         buffer[slot] = stream[len(buffer) + i]
     return drawn.reshape(n_updates, size)
+
+
+def _shuffled(rows: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return ``[n]`` of the rows: all of them, shuffled, again and again."""
+    passes = [rng.permutation(rows) for _ in range(-(-n // len(rows)))]
+    return np.concatenate(passes)[:n]
 
 
 def draw_batch(
@@ -172,7 +210,8 @@ def draw_batch(
     sequences = []
     for index in chosen:
         options = clips.variants[index]
-        sequences.append(options[rng.integers(len(options))] if augment.speeds else options[0])
+        varied = augment.speeds or augment.recordings
+        sequences.append(options[rng.integers(len(options))] if varied else options[0])
     if augment.place and n_frames is not None:
         features, lengths = _placed(sequences, n_frames, rng), None
     else:

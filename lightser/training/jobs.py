@@ -254,6 +254,7 @@ def make_clips(job: Job, rows: pd.DataFrame, system: System, training: bool) -> 
     index = {label: i for i, label in enumerate(job.labels)}
     return Clips(
         utterances=tuple(rows["utterance"]),
+        corpora=tuple(rows["corpus"]),
         labels=torch.tensor([index[label] for label in rows["label"]]),
         agreement=torch.tensor(rows["agreement"].to_numpy(dtype=np.float32)),
         variants=tuple(variants),
@@ -275,6 +276,7 @@ def as_examples(train: Clips, system: System) -> Clips:
     owners = torch.tensor([i for i, clip in enumerate(pieces) for _ in clip])
     return Clips(
         utterances=tuple(train.utterances[i] for i in owners),
+        corpora=tuple(train.corpora[i] for i in owners),
         labels=train.labels[owners],
         agreement=train.agreement[owners],
         variants=tuple(piece for clip in pieces for piece in clip),

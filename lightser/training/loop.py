@@ -92,7 +92,7 @@ def training_run(
     system.to(device)
     system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
     # set the order of all clips, and when to evaluate
-    plan = plan_updates(len(train), optim, np.random.default_rng([seed, 0]))
+    plan = plan_updates(train.corpora, optim, np.random.default_rng([seed, 0]))
     per_epoch = max(1, len(train) // plan.shape[1])
     every = optim.evaluate_every or per_epoch
     n_frames = window_frames(system, recipe)

@@ -28,6 +28,7 @@ else:
 
 PACKAGE = Path(__file__).parent.parent
 BASE = "base.toml"  # to be extended, not to be run
+LENGTHS = ("epochs", "updates")
 SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
 STATISTICS = ("pooled", "fold_mean")
@@ -74,6 +75,8 @@ class Optim:
         updates: instead of epochs; 0 is for the classic, which has none.
         shuffle_buffer: if not 0, clips come out of a shuffle buffer of this size that is fed with
             the training part again and again (Zhong et al. 2020: 5000).
+        equal_corpora: whether each corpus has the same share of the clips that are drawn, whatever
+            its size; an epoch is still as many clips as there are.
         evaluate_every: updates between evaluations; 0 is once an epoch.
         evaluate_from: the first update after which an evaluation counts.
         average: decay per update of a running average of the weights, which is then what is
@@ -95,6 +98,7 @@ class Optim:
     epochs: int | None = None
     updates: int | None = None
     shuffle_buffer: int = 0
+    equal_corpora: bool = False
     evaluate_every: int = 0
     evaluate_from: int = 0
     average: float = 0.0
@@ -114,6 +118,8 @@ class Optim:
             _within(f"optim.{what}", getattr(self, what), least=0)
         for what in ("updates", "shuffle_buffer", "evaluate_every", "evaluate_from"):
             _within(f"optim.{what}", getattr(self, what), least=0)
+        if self.equal_corpora and self.shuffle_buffer:
+            raise BadRecipe("optim.equal_corpora and optim.shuffle_buffer: take one of the two")
         _within("optim.average", self.average, least=0, below=1)
         if len(self.betas) != 2:
             raise BadRecipe(f"optim.betas must be two numbers, not {list(self.betas)}")
@@ -127,6 +133,8 @@ class Augment:
 
     Attributes:
         speeds: factors of playing speed; each clip is heard at 1 or at one of these, at random.
+        recordings: how many times each clip, at each speed, is also recorded anew: in a room, over
+            a line, with noise (:func:`lightser.audio.augment.record_anew`).
         place: whether a clip stands at a random place in the window (or a random window in a
             longer clip), instead of in the middle.
         time_masks: stretches of frames silenced.
@@ -137,6 +145,7 @@ class Augment:
     """
 
     speeds: tuple[float, ...] = ()
+    recordings: int = 0
     place: bool = False
     time_masks: int = 0
     time_mask_frames: int = 0
@@ -147,7 +156,8 @@ class Augment:
     def __post_init__(self) -> None:
         for factor in self.speeds:
             _within("augment.speeds", factor, least=SLOWEST, most=FASTEST)
-        for what in ("time_masks", "time_mask_frames", "band_masks", "band_mask_bands", "mixup"):
+        masks = ("time_masks", "time_mask_frames", "band_masks", "band_mask_bands")
+        for what in ("recordings", *masks, "mixup"):
             _within(f"augment.{what}", getattr(self, what), least=0)
 
 
@@ -251,7 +261,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as TOML would hold it, everything written out.
 
-        Of ``published``, the usual ``statistic`` is not: older files stay as they are.
+        What recipes could not say at first is left out where it is as usual, so that older files
+        and their digests stay as they are.
         """
         facts = {
             key: value
@@ -260,6 +271,10 @@ class Recipe:
         }
         if self.published is not None and self.published.statistic == STATISTICS[0]:
             del facts["published"]["statistic"]
+        if not self.is_classic and not self.augment.recordings:
+            del facts["augment"]["recordings"]
+        if not self.is_classic and not self.optim.equal_corpora:
+            del facts["optim"]["equal_corpora"]
         return facts
 
     def sha256(self) -> str:
@@ -441,6 +456,9 @@ def _extended(path: Path, base: Any) -> Path:
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
+    for one, other in (LENGTHS, LENGTHS[::-1]):
+        if one in change and other not in change:
+            merged.pop(other, None)  # a length replaces a length, however it is counted
     for key, value in change.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
