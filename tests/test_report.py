@@ -353,6 +353,25 @@ def test_the_fold_mean_is_over_every_fold_of_every_seed(honest_one: Result) -> N
     assert ua["std"] == pytest.approx(np.std(recalls, ddof=1))
 
 
+def test_several_corpora_are_scored_together_and_each_for_itself(
+    published_one: Result, tmp_path: Path
+) -> None:
+    table = published_one.predictions
+    other = table.assign(corpus="nemo", predicted=table["truth"].iloc[::-1].to_numpy())
+    scores = score_predictions(pd.concat([table, other]), LABELS)
+    assert list(scores["by_corpus"]) == ["emodb", "nemo"]
+    assert scores["by_corpus"]["emodb"] == score_predictions(table, LABELS)
+    assert scores["by_corpus"]["nemo"] == score_predictions(other, LABELS)
+    assert scores["n_speakers"] == 2 * scores["by_corpus"]["nemo"]["n_speakers"]
+    several = replace(published_one, scores=published_one.scores | scores)
+    lines = tables.to_markdown([several]).splitlines()
+    (of_nemo,) = (line for line in lines if line.startswith("| – of these, nEMO |"))
+    ua, wa = (100 * scores["by_corpus"]["nemo"]["pooled"][score] for score in ("ua", "wa"))
+    assert f"| {ua:.1f} [" in of_nemo and f"| {wa:.1f} |" in of_nemo
+    assert of_nemo.count("|") == len(tables.HEADERS) + 1
+    assert "Of these, nEMO" in html.to_html([several], title="t")
+
+
 def test_the_order_of_the_rows_does_not_matter(published_one: Result) -> None:
     shuffled = published_one.predictions.sample(frac=1, random_state=3)
     scores = score_predictions(shuffled, LABELS)

@@ -526,8 +526,27 @@ def test_a_final_model_has_heard_everybody_and_is_calibrated_on_held_out_predict
     raw = before[columns].to_numpy().clip(1e-6)
     rows = np.arange(len(truth))
     assert -np.log(p[rows, truth]).mean() <= -np.log(raw[rows, truth]).mean() + 1e-9
-    card = scores_for_card(tmp_path / "r")
+    (card,) = scores_for_card(tmp_path / "r")
     assert card["protocol"] == "loso" and card["n_utterances"] == len(before)
+
+
+def test_a_card_has_the_score_of_each_corpus_after_that_of_all(tmp_path):
+    half = tiny_corpus()
+    renamed = {column: "other-" + half[column] for column in ("utterance", "speaker")}
+    other = half.assign(**renamed, corpus="other", start=half["start"] + 0.01)
+    protocol = ProtocolChoice(name="loco")
+    choice = recipe(protocol=protocol, corpus=Choice(name="table"))
+    plan = make_plan(choice, pd.concat([half, other]), name="t", out=tmp_path / "r")
+    scores = run(plan, engine="serial")
+    everything, *parts = scores_for_card(tmp_path / "r")
+    assert everything["corpus"] == "table" and everything["ua"] == round(scores["pooled"]["ua"], 4)
+    assert [part["corpus"] for part in parts] == ["emodb", "other"]
+    table = predictions(tmp_path / "r")
+    for part in parts:
+        rows = table[table["corpus"] == part["corpus"]]
+        assert part["wa"] == round((rows["truth"] == rows["predicted"]).mean(), 4)
+        assert part["n_utterances"] == len(rows) == len(half)
+        assert part["ua_interval"][0] <= part["ua"] <= part["ua_interval"][1]
 
 
 def test_a_recipe_that_selects_cannot_make_the_final_model(tmp_path):

@@ -95,7 +95,7 @@ def write_trained_model(
         window_s=float(window_s),
         trained_on=heard_in,
         license=" AND ".join(dict.fromkeys(corpus.license for corpus in heard_in)),
-        scores=() if results is None else (Score(**scores_for_card(results)),),
+        scores=() if results is None else tuple(Score(**s) for s in scores_for_card(results)),
         recipe=plan.name,
         commit=commit(),
         seed=seed,

@@ -37,6 +37,7 @@ from lightser.report.tables import (
     grouped,
     ordered,
     parameters_cell,
+    parts_of,
     percent,
     protocol_cell,
     published_cell,
@@ -403,6 +404,10 @@ def _section(result: Result) -> str:
         ("Runs", escape(runs_cell(result))),
         ("Length", escape(_length(result))),
         ("Tested on", f"{scores['n_utterances']} utterances of {scores['n_speakers']} speakers"),
+        *(
+            (f"Of these, {escape(name)}", f"UA {ua}, WA {wa}, macro F1 {f1}; {who}")
+            for name, ua, wa, f1, who in parts_of(result)
+        ),
         ("Interval over utterances", escape(_ends(result, "ua", "interval_utterances").strip())),
         ("Weighted F1", percent(pooled["weighted_f1"])),
         ("Parameters", parameters_cell(result)),

@@ -77,9 +77,11 @@ def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
 
 def ua_cell(result: Result) -> str:
     """Return for example ``80.3 [74.1–85.0]``."""
-    ends = interval(result, "ua")
-    between = f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
-    return percent(result.scores["pooled"]["ua"]) + between
+    return _with_ends(result.scores["pooled"]["ua"], interval(result, "ua"))
+
+
+def _with_ends(score: float, ends: Sequence[float] | None) -> str:
+    return percent(score) + (f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else "")
 
 
 def published_cell(result: Result) -> str:
@@ -144,6 +146,20 @@ def cells(result: Result) -> tuple[str, ...]:
     )
 
 
+def parts_of(result: Result) -> list[tuple[str, ...]]:
+    """Return name, UA with its interval, WA, macro F1 and speakers of each corpus, if several."""
+    return [
+        (
+            short_title(corpus),
+            _with_ends(scores["pooled"]["ua"], (scores["interval_speakers"] or {}).get("ua")),
+            percent(scores["pooled"]["wa"]),
+            percent(scores["pooled"]["macro_f1"]),
+            f"{scores['n_speakers']} speakers",
+        )
+        for corpus, scores in result.scores.get("by_corpus", {}).items()
+    ]
+
+
 def short_title(corpus: str) -> str:
     """Return what people call a corpus; a name that is not known stays.
 
@@ -167,6 +183,8 @@ def to_markdown(results: Iterable[Result]) -> str:
         for result in group:
             title, *rest = (escape_markdown(text) for text in cells(result))
             lines.append(f"| {title} (`{result.name}`) | {' | '.join(rest)} |")
+            for name, ua, wa, f1, who in parts_of(result):
+                lines.append(f"| – of these, {name} |  | {ua} | {wa} | {f1} |  |  |  | {who} |")
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, "\n".join(NOTES)]) + "\n"
 

@@ -111,19 +111,27 @@ def best_temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64
     return float(log_temperature.detach().exp())
 
 
-def scores_for_card(results: Path) -> dict[str, Any]:
-    """Return the entry of a card's ``scores`` for a results folder."""
+def scores_for_card(results: Path) -> list[dict[str, Any]]:
+    """Return the entries of a card's ``scores`` for a results folder.
+
+    The first is of all utterances; where they are of several corpora, one for each follows.
+    """
     facts = facts_of(results)
-    return {
-        "corpus": facts["corpus"],
-        "protocol": facts["protocol"],
-        "protocol_note": facts["protocol_note"],
-        "selected_on": facts["selected_on"],
-        **{name: round(facts["pooled"][name], 4) for name in ("ua", "wa", "macro_f1")},
-        "ua_interval": [round(end, 4) for end in facts["interval_speakers"]["ua"]],
-        "interval": "speakers",
-        "seeds": facts["seeds"],
-        "recipe": facts["recipe"],
-        "commit": facts["commit"],
-        "n_utterances": facts["n_utterances"],
-    }
+    parts = {facts["corpus"]: facts} | facts.get("by_corpus", {})
+    return [
+        {
+            "corpus": corpus,
+            "protocol": facts["protocol"],
+            "protocol_note": facts["protocol_note"],
+            "selected_on": facts["selected_on"],
+            **{name: round(part["pooled"][name], 4) for name in ("ua", "wa", "macro_f1")},
+            "ua_interval": [round(end, 4) for end in part["interval_speakers"]["ua"]],
+            "interval": "speakers",
+            "seeds": facts["seeds"],
+            "recipe": facts["recipe"],
+            "commit": facts["commit"],
+            "n_utterances": part["n_utterances"],
+        }
+        for corpus, part in parts.items()
+        if part["interval_speakers"]  # a corpus of one speaker says nothing of others
+    ]

@@ -70,6 +70,7 @@ def score_predictions(
         and ``std``); ``recalls`` by label, None for a label that is never the truth;
         ``interval_speakers`` and ``interval_utterances`` (95 %, of ``ua`` and ``wa``, each
         ``[low, high]``); None where there is only one speaker, or somebody's name is unknown.
+        Where utterances are of several corpora, ``by_corpus`` has all of this for each.
 
     Raises:
         BadResults: see :func:`check_predictions`.
@@ -103,6 +104,11 @@ def score_predictions(
             return None
         return {score: list(pair) for score, pair in zip(INTERVALS_OF, ends, strict=True)}
 
+    corpora = table.groupby("corpus", sort=False)
+    by_corpus = {
+        str(name): score_predictions(rows, labels, draws=draws) for name, rows in corpora
+        if corpora.ngroups > 1
+    }  # fmt: skip
     return {
         "n_predictions": len(table),
         "n_utterances": len(set(utterances.tolist())),
@@ -117,6 +123,7 @@ def score_predictions(
         },
         "interval_speakers": interval(speakers) if all_known else None,
         "interval_utterances": interval(utterances),
+        **({"by_corpus": by_corpus} if by_corpus else {}),
     }
 
 
