@@ -156,7 +156,7 @@ def parts_of(result: Result) -> list[tuple[str, ...]]:
             percent(scores["pooled"]["macro_f1"]),
             f"{scores['n_speakers']} speakers",
         )
-        for corpus, scores in result.scores.get("by_corpus", {}).items()
+        for corpus, scores in sorted(result.scores.get("by_corpus", {}).items())
     ]
 
 
