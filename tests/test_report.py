@@ -369,7 +369,8 @@ def test_several_corpora_are_scored_together_and_each_for_itself(
     ua, wa = (100 * scores["by_corpus"]["nemo"]["pooled"][score] for score in ("ua", "wa"))
     assert f"| {ua:.1f} [" in of_nemo and f"| {wa:.1f} |" in of_nemo
     assert of_nemo.count("|") == len(tables.HEADERS) + 1
-    assert "Of these, nEMO" in html.to_html([several], title="t")
+    page = html.to_html([several], title="t")
+    assert "Of these, nEMO" in page and 'scope="row">of these, nEMO</th>' in page
 
 
 def test_the_order_of_the_rows_does_not_matter(published_one: Result) -> None:

@@ -195,6 +195,8 @@ def _lead(results: Sequence[Result]) -> str:
         here = [result for result in results if result.corpus == corpus]
         honest = [result for result in here if result.is_honest and result.is_whole]
         name = escape(short_title(corpus))
+        if corpus in CORPORA and not CORPORA[corpus].cite:
+            name = name[:1].lower() + name[1:]  # words of ours, not the name of a corpus
         if honest:
             best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
             score = (
@@ -317,6 +319,19 @@ def _row(result: Result, left: float) -> str:
     return (
         f'<tr><th scope="row">{_link(result)}<code class="recipe">{escape(result.name)}</code></th>'
         f'<td class="words">{_with_badges(result)}</td><td class="ua">{ua}</td>{rest}</tr>'
+        + "".join(map(_part, parts_of(result)))
+    )
+
+
+def _part(part: Sequence[str]) -> str:
+    """Show what a result is on one corpus of several, in a row of its own."""
+    name, *scores, who = map(escape, part)
+    shown = dict(zip(HEADERS[2:5], scores, strict=True)) | {HEADERS[-1]: who}
+    cells = "".join(
+        f'<td data-label="{escape(header)}">{shown.get(header, "")}</td>' for header in HEADERS[2:]
+    )
+    return (
+        f'<tr class="part"><th scope="row">of these, {name}</th><td class="words"></td>{cells}</tr>'
     )
 
 
