@@ -25,7 +25,7 @@ from lightser.inference.vad import SpeechGate
 
 RATE = 16_000
 SPEECH = np.concatenate([read_audio(clip) for clip in (HAPPINESS, ANGER, SADNESS)])  # 7.2 s
-MODELS = ("emodb-light_sernet", "emodb-zhong2020")
+MODELS = ("emodb-light_sernet", "emodb-zhong2020", "together-light_sernet")
 FRAME, HOP = TAPS, TAPS // 2  # samples, of the graphs below
 
 

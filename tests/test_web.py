@@ -29,7 +29,7 @@ from lightser.inference.vad import SpeechDetector, SpeechGate
 from lightser.service.assets import VERSION
 
 TOLERANCE = 1e-4
-MODELS = ["emodb-light_sernet", "emodb-zhong2020"]
+MODELS = ["emodb-light_sernet", "emodb-zhong2020", "together-light_sernet"]
 CLIPS = sorted(SAMPLES.glob("*.flac"))
 IN_BROWSER = "/lightser/inference/weights/emodb-light_sernet"
 
