@@ -1,6 +1,6 @@
 """What updates cost, and what memory they hold, by what becomes of arrays that are freed.
 
-    LIGHTSER_DATA=DIR python benchmarks/allocator.py [--rounds 3]
+    LIGHTSER_DATA=DIR python benchmarks/allocator.py [--rounds 2]
 
 Every way trains the same first job of a recipe for the same updates, in a process of its own and
 one after another, round after round. Linux with glibc. Writes the table
@@ -23,6 +23,7 @@ import torch
 
 from lightser.corpora import load_corpus
 from lightser.memory import ask_glibc, peak_bytes
+from lightser.training.allocator import KEPT, MMAP_MAX
 from lightser.training.crossval import make_plan
 from lightser.training.jobs import job_run
 from lightser.training.loop import take_step
@@ -35,15 +36,14 @@ RECIPES = {  # and how many updates
     "light_sernet/table1/emodb-ce-3s": 24,
 }
 FIRST = 4  # updates that are not counted
-# Parameters of glibc's mallopt(3), from its malloc.h.
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4
-KEPT = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
+MMAP_THRESHOLD = -3  # of glibc's mallopt(3), from its malloc.h
+SMALL = {MMAP_THRESHOLD: 2**22} | {k: v for k, v in KEPT.items() if k != MMAP_MAX}
 WAYS = {  # what glibc is asked for, and whether PyTorch asks for huge pages
     "given back": ({}, False),
-    "kept": ({MMAP_MAX: 0, **KEPT}, False),
+    "kept": (KEPT, False),
     "given back, huge pages": ({}, True),
-    "kept, huge pages": ({MMAP_MAX: 0, **KEPT}, True),
-    "kept below 4 MiB, huge pages": ({MMAP_THRESHOLD: 2**22, **KEPT}, True),
+    "kept, huge pages": (KEPT, True),
+    "kept below 4 MiB, huge pages": (SMALL, True),
 }
 
 

@@ -353,9 +353,7 @@ def test_the_fold_mean_is_over_every_fold_of_every_seed(honest_one: Result) -> N
     assert ua["std"] == pytest.approx(np.std(recalls, ddof=1))
 
 
-def test_several_corpora_are_scored_together_and_each_for_itself(
-    published_one: Result, tmp_path: Path
-) -> None:
+def test_several_corpora_are_scored_together_and_each_for_itself(published_one: Result) -> None:
     table = published_one.predictions
     other = table.assign(corpus="nemo", predicted=table["truth"].iloc[::-1].to_numpy())
     scores = score_predictions(pd.concat([table, other]), LABELS)

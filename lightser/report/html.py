@@ -35,6 +35,7 @@ from lightser.report.tables import (
     HEADERS,
     fold_mean_cell,
     grouped,
+    in_brackets,
     ordered,
     parameters_cell,
     parts_of,
@@ -325,14 +326,12 @@ def _row(result: Result, left: float) -> str:
 
 def _part(part: Sequence[str]) -> str:
     """Show what a result is on one corpus of several, in a row of its own."""
-    name, *scores, who = map(escape, part)
-    shown = dict(zip(HEADERS[2:5], scores, strict=True)) | {HEADERS[-1]: who}
+    name, *rest = map(escape, part)
     cells = "".join(
-        f'<td data-label="{escape(header)}">{shown.get(header, "")}</td>' for header in HEADERS[2:]
+        f'<td data-label="{escape(header)}">{text}</td>'
+        for header, text in zip(HEADERS[1:], rest, strict=True)
     )
-    return (
-        f'<tr class="part"><th scope="row">of these, {name}</th><td class="words"></td>{cells}</tr>'
-    )
+    return f'<tr class="part"><th scope="row">of these, {name}</th>{cells}</tr>'
 
 
 def _with_badges(result: Result) -> str:
@@ -421,7 +420,7 @@ def _section(result: Result) -> str:
         ("Tested on", f"{scores['n_utterances']} utterances of {scores['n_speakers']} speakers"),
         *(
             (f"Of these, {escape(name)}", f"UA {ua}, WA {wa}, macro F1 {f1}; {who}")
-            for name, ua, wa, f1, who in parts_of(result)
+            for name, _, ua, wa, f1, *_, who in parts_of(result)
         ),
         ("Interval over utterances", escape(_ends(result, "ua", "interval_utterances").strip())),
         ("Weighted F1", percent(pooled["weighted_f1"])),
@@ -525,7 +524,7 @@ def _machine(result: Result) -> str:
 
 def _ends(result: Result, score: str = "ua", over: str = "interval_speakers") -> str:
     ends = result.scores[over]
-    return f" [{percent(ends[score][0])}–{percent(ends[score][1])}]" if ends else ""
+    return in_brackets(ends[score]) if ends else ""
 
 
 def _tone(result: Result) -> str:

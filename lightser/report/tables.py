@@ -77,11 +77,12 @@ def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
 
 def ua_cell(result: Result) -> str:
     """Return for example ``80.3 [74.1–85.0]``."""
-    return _with_ends(result.scores["pooled"]["ua"], interval(result, "ua"))
+    return percent(result.scores["pooled"]["ua"]) + in_brackets(interval(result, "ua"))
 
 
-def _with_ends(score: float, ends: Sequence[float] | None) -> str:
-    return percent(score) + (f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else "")
+def in_brackets(ends: Sequence[float] | None) -> str:
+    """Return an interval as it stands behind a score; "" where there is none."""
+    return f" [{percent(ends[0])}–{percent(ends[1])}]" if ends else ""
 
 
 def published_cell(result: Result) -> str:
@@ -147,13 +148,16 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def parts_of(result: Result) -> list[tuple[str, ...]]:
-    """Return name, UA with its interval, WA, macro F1 and speakers of each corpus, if several."""
+    """Return the texts under :data:`HEADERS` for each corpus of a result that is on several."""
     return [
         (
             short_title(corpus),
-            _with_ends(scores["pooled"]["ua"], (scores["interval_speakers"] or {}).get("ua")),
+            "",
+            percent(scores["pooled"]["ua"])
+            + in_brackets((scores["interval_speakers"] or {}).get("ua")),
             percent(scores["pooled"]["wa"]),
             percent(scores["pooled"]["macro_f1"]),
+            *("", "", ""),
             f"{scores['n_speakers']} speakers",
         )
         for corpus, scores in sorted(result.scores.get("by_corpus", {}).items())
@@ -183,8 +187,8 @@ def to_markdown(results: Iterable[Result]) -> str:
         for result in group:
             title, *rest = (escape_markdown(text) for text in cells(result))
             lines.append(f"| {title} (`{result.name}`) | {' | '.join(rest)} |")
-            for name, ua, wa, f1, who in parts_of(result):
-                lines.append(f"| – of these, {name} |  | {ua} | {wa} | {f1} |  |  |  | {who} |")
+            for name, *rest in parts_of(result):
+                lines.append(f"| – of these, {name} | {' | '.join(rest)} |")
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, "\n".join(NOTES)]) + "\n"
 

@@ -208,9 +208,9 @@ def draw_batch(
         rng: where chance comes from.
     """
     sequences = []
+    varied = augment.speeds or augment.recordings
     for index in chosen:
         options = clips.variants[index]
-        varied = augment.speeds or augment.recordings
         sequences.append(options[rng.integers(len(options))] if varied else options[0])
     if augment.place and n_frames is not None:
         features, lengths = _placed(sequences, n_frames, rng), None

@@ -117,7 +117,8 @@ def _time_classic(job: Job) -> Timing:
     """Compute the functionals of a few clips, and fit a machine to noise of a few hundred.
 
     Classes lie so far apart in it that about half of the answers are right, as on hard corpora:
-    without that, a machine takes ten times as long. Its time grows with the square of the clips.
+    without that, a machine of few functionals takes five times as long. Its time grows with the
+    square of the clips.
     """
     settings, n_classes = classic.Settings.of(job.recipe), len(job.labels)
     rows = job.table[:: max(1, len(job.table) // CLASSIC_CLIPS)]

@@ -271,10 +271,9 @@ class Recipe:
         }
         if self.published is not None and self.published.statistic == STATISTICS[0]:
             del facts["published"]["statistic"]
-        if not self.is_classic and not self.augment.recordings:
-            del facts["augment"]["recordings"]
-        if not self.is_classic and not self.optim.equal_corpora:
-            del facts["optim"]["equal_corpora"]
+        for part, key in (("augment", "recordings"), ("optim", "equal_corpora")):
+            if part in facts and not facts[part][key]:
+                del facts[part][key]
         return facts
 
     def sha256(self) -> str:

@@ -104,12 +104,7 @@ def score_predictions(
             return None
         return {score: list(pair) for score, pair in zip(INTERVALS_OF, ends, strict=True)}
 
-    corpora = table.groupby("corpus", sort=False)
-    by_corpus = {
-        str(name): score_predictions(rows, labels, draws=draws) for name, rows in corpora
-        if corpora.ngroups > 1
-    }  # fmt: skip
-    return {
+    scores = {
         "n_predictions": len(table),
         "n_utterances": len(set(utterances.tolist())),
         "n_speakers": len(set(speakers.tolist())),
@@ -123,8 +118,13 @@ def score_predictions(
         },
         "interval_speakers": interval(speakers) if all_known else None,
         "interval_utterances": interval(utterances),
-        **({"by_corpus": by_corpus} if by_corpus else {}),
     }
+    parts = list(table.groupby("corpus", sort=False))
+    if len(parts) > 1:
+        scores["by_corpus"] = {
+            str(name): score_predictions(rows, labels, draws=draws) for name, rows in parts
+        }
+    return scores
 
 
 def _mean(values: Sequence[float]) -> float | None:
