@@ -28,6 +28,7 @@ MODEL = "model.onnx"
 GOLDEN_CLIP = "golden.flac"
 GOLDEN_ANSWER = "golden.json"
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)
+OTHER_CORPUS, LEFT_OUT_CORPUS = "other corpus", "loco"  # protocols that test on an unheard corpus
 
 T = TypeVar("T")
 
@@ -174,6 +175,13 @@ class Card:
     def size(self) -> int:
         """Bytes of the whole folder without the card."""
         return sum(facts.bytes for facts in self.files.values())
+
+    @property
+    def elsewhere(self) -> tuple[Score, ...]:
+        """Scores on corpora of which the tested weights had heard nothing, one for each corpus."""
+        left_out = [score for score in self.scores if score.protocol == LEFT_OUT_CORPUS]
+        others = [score for score in self.scores if score.protocol == OTHER_CORPUS]
+        return (*left_out[1:], *others)  # the first is of all that were left out, pooled
 
 
 def file_facts(path: Path) -> FileFacts:

@@ -13,7 +13,10 @@ import soundfile
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, plain_answer, write_model
 from typer.testing import CliRunner, Result
 
-import lightser.cli.evaluate  # noqa: F401  # registers its command
+import lightser.cli.evaluate  # registers its command
+import lightser.cli.models  # noqa: F401
+from lightser import Recognizer
+from lightser.card import read_card
 from lightser.cli import app
 from lightser.cli.evaluate import alike, match_labels
 from lightser.errors import BadCorpus, BadResults, LightserError, UnknownName
@@ -80,7 +83,8 @@ def test_another_corpus_is_an_honest_test_and_the_page_can_show_it(
     result = read_result(tmp_path / "out")
     assert result.is_honest
     assert result.title == "tiny on folder"
-    assert "Trained on emodb, tested on all of folder" in result.scores["protocol_note"]
+    heard = "tested on all anger, happiness and sadness of folder, to which nothing was adapted"
+    assert f"Trained on emodb, {heard}" in result.scores["protocol_note"]
 
 
 def test_a_corpus_that_the_model_was_trained_on_gives_a_training_score_and_it_says_so(
@@ -111,6 +115,7 @@ def test_labels_that_the_model_does_not_know_are_left_out_and_counted(
     assert "2 utterances" in done.stdout
     scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert scores["left_out"] == {"surprise": 1}
+    assert "Left out: surprise (1)" in scores["protocol_note"]
     assert scores["n_utterances"] == 2
 
 
@@ -219,3 +224,68 @@ def test_a_whole_corpus_is_scored_over_its_speakers(
     assert "1056 utterances" in done.stdout
     assert "over 24 speakers" in done.stdout
     assert "calm (192), surprise (192)" in done.stderr
+
+
+# ---- the card
+
+
+@pytest.fixture
+def two_corpora(model: Path, tmp_path: Path) -> Callable[..., str]:
+    """Return a function that writes a table of clips by two speakers in each of two corpora."""
+
+    def make(corpora: tuple[str, ...] = ("one", "two"), speakers: str = "ab") -> str:
+        rows = [
+            f"{corpus}-{speaker}-{label},{clip},{label},{speaker},{corpus}"
+            for corpus in corpora
+            for speaker in speakers
+            for label, clip in CLIPS.items()
+        ]
+        folder = tmp_path / "-".join([*corpora, speakers])
+        folder.mkdir()
+        text = "\n".join(["utterance,file,label,speaker,corpus", *rows]) + "\n"
+        (folder / "clips.csv").write_text(text, encoding="utf-8")
+        return f"table={folder}"
+
+    return make
+
+
+def test_a_card_quotes_what_was_measured_on_each_other_corpus(
+    model: Path, two_corpora: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(model, folder)
+    before = read_card(folder)
+    done = evaluate(folder, two_corpora(), "--on-card")
+    assert done.exit_code == 0, done.output
+    assert "now on the card of tiny" in done.stderr
+    card = Recognizer.load(folder).card
+    assert card.scores[: len(before.scores)] == before.scores
+    assert [score.corpus for score in card.elsewhere] == ["one", "two"]
+    for score in card.elsewhere:
+        assert score.n_utterances == 6 and score.protocol == "other corpus"
+        assert f"{100 * score.wa:.1f}" in re.search(r"^WA.*", done.stdout, re.M)[0]
+        assert "nothing was adapted" in score.protocol_note
+    listed = CliRunner().invoke(app, ["models", str(folder)])
+    assert "on two" in listed.stdout
+
+    evaluate(folder, two_corpora(("two", "three"), "abc"), "--on-card")
+    again = {score.corpus: score.n_utterances for score in read_card(folder).elsewhere}
+    assert again == {"one": 6, "two": 9, "three": 9}, "the newer takes the older's place"
+
+
+def test_a_card_quotes_no_training_score_none_of_one_speaker_and_none_of_a_part(
+    model: Path, emodb: Path, two_corpora: Callable[..., str], tmp_path: Path
+) -> None:
+    before = (model / "card.json").read_bytes()
+    heard = evaluate(model, f"emodb={emodb}", "--on-card")
+    assert isinstance(heard.exception, BadResults) and "training score" in str(heard.exception)
+    alone = evaluate(model, two_corpora(speakers="a"), "--on-card")
+    assert isinstance(alone.exception, BadResults) and "one has one speaker" in str(alone.exception)
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(16_000), 16_000)
+    given = two_corpora()
+    with (Path(given.partition("=")[2]) / "clips.csv").open("a", encoding="utf-8") as table:
+        table.write(f"silence,{silence},anger,b,two\n")
+    part = evaluate(model, given, "--on-card")
+    assert part.exit_code == 2 and "quotes whole corpora" in part.stderr
+    assert (model / "card.json").read_bytes() == before

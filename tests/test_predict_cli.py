@@ -25,6 +25,7 @@ from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
 from PIL import Image
 
 from lightser import Recognizer, Segment, Stream
+from lightser.card import read_card
 from lightser.cli import main
 from lightser.cli.predict import finer
 from lightser.cli.row_table import clock, shares
@@ -629,7 +630,18 @@ def test_models_are_listed_with_their_scores_and_terms(
     assert head.split()[:3] == ["model", "labels", "UA"]
     assert default.startswith("second (default)") and other.startswith("first ")
     for line in (default, other):
-        assert re.search(r"7  14\.3  12\.0-17\.0  emodb loso +63 +\d\.\d kB  MIT$", line)
+        assert re.search(r"7  14\.3  12\.0-17\.0  emodb loso +- +\d\.\d kB  MIT$", line)
+
+
+def test_a_narrow_terminal_shows_each_model_with_its_scores_at_home_and_elsewhere() -> None:
+    shown = on_terminal(80, "models")
+    for name, folder in bundled.bundled_models().items():
+        card = read_card(folder)
+        assert name in shown and f"{100 * card.scores[0].ua:.1f}" in shown
+        assert card.elsewhere, "a bundled model says how it does on corpora it has not heard"
+        for score in card.elsewhere:
+            assert f"{score.corpus} {100 * score.ua:.1f}" in shown
+    assert "…" not in shown
 
 
 def test_a_model_says_all_that_its_card_does(call: Call, model: Path) -> None:

@@ -22,12 +22,13 @@ from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
 from lightser.training import precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
-from lightser.training.crossval import adopt, collect, make_plan, missing_jobs, run
-from lightser.training.final import best_temperature, calibrate, scores_for_card, train_final
+from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
+from lightser.training.final import best_temperature, calibrate, train_final
 from lightser.training.jobs import as_examples, build_system, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
 from lightser.training.precision import half_precision
 from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice
+from lightser.training.scores import scores_for_card
 
 HERE = Path(__file__).parent
 
@@ -526,8 +527,8 @@ def test_a_final_model_has_heard_everybody_and_is_calibrated_on_held_out_predict
     raw = before[columns].to_numpy().clip(1e-6)
     rows = np.arange(len(truth))
     assert -np.log(p[rows, truth]).mean() <= -np.log(raw[rows, truth]).mean() + 1e-9
-    (card,) = scores_for_card(tmp_path / "r")
-    assert card["protocol"] == "loso" and card["n_utterances"] == len(before)
+    (score,) = scores_for_card(facts_of(tmp_path / "r"))
+    assert score.protocol == "loso" and score.n_utterances == len(before)
 
 
 def test_a_card_has_the_score_of_each_corpus_after_that_of_all(tmp_path):
@@ -538,15 +539,15 @@ def test_a_card_has_the_score_of_each_corpus_after_that_of_all(tmp_path):
     choice = recipe(protocol=protocol, corpus=Choice(name="table"))
     plan = make_plan(choice, pd.concat([half, other]), name="t", out=tmp_path / "r")
     scores = run(plan, engine="serial")
-    everything, *parts = scores_for_card(tmp_path / "r")
-    assert everything["corpus"] == "table" and everything["ua"] == round(scores["pooled"]["ua"], 6)
-    assert [part["corpus"] for part in parts] == ["emodb", "other"]
+    everything, *parts = scores_for_card(scores)
+    assert everything.corpus == "table" and everything.ua == round(scores["pooled"]["ua"], 6)
+    assert [part.corpus for part in parts] == ["emodb", "other"]
     table = predictions(tmp_path / "r")
     for part in parts:
-        rows = table[table["corpus"] == part["corpus"]]
-        assert part["wa"] == round((rows["truth"] == rows["predicted"]).mean(), 6)
-        assert part["n_utterances"] == len(rows) == len(half)
-        assert part["ua_interval"][0] <= part["ua"] <= part["ua_interval"][1]
+        rows = table[table["corpus"] == part.corpus]
+        assert part.wa == round((rows["truth"] == rows["predicted"]).mean(), 6)
+        assert part.n_utterances == len(rows) == len(half)
+        assert part.ua_interval[0] <= part.ua <= part.ua_interval[1]
 
 
 def test_a_recipe_that_selects_cannot_make_the_final_model(tmp_path):

@@ -89,7 +89,7 @@ def facts(corpus: "Corpus") -> Iterator[tuple[str, str]]:
         yield "page", corpus.url
     for item in corpus.downloads:
         yield "download", item.url
-    if options := list(loader_options(corpus)):
+    if options := loader_options(corpus):
         yield "options", ", ".join(options)
     if corpus.cite:
         yield "", corpus.cite
@@ -213,20 +213,24 @@ def download(
     print(f"Please cite it: lightser corpus list {name}", file=sys.stderr)
 
 
-def loader_options(corpus: "Corpus") -> Iterator[str]:
-    """Yield the names of the options of a corpus's loader."""
-    for parameter in inspect.signature(corpus.load).parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            yield parameter.name
+def loader_options(corpus: "Corpus") -> dict[str, Any]:
+    """Return the options of a corpus's loader, each with its default."""
+    parameters = inspect.signature(corpus.load).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def read_options(corpus: "Corpus", texts: Sequence[str]) -> dict[str, Any]:
     """Return loader options from ``key=value`` and ``key.inner=value``.
 
-    A value that JSON reads as true, false, a number or a list is that; any other is text.
+    A value that JSON reads as true, false, a number or a list is that; any other is text, and
+    where a loader takes several values, texts with commas between them.
 
     Raises:
         UnknownName: the loader has no such option.
+
+    >>> from lightser.corpora import CORPORA
+    >>> read_options(CORPORA["together"], ["members=emodb,nemo"])
+    {'members': ['emodb', 'nemo']}
     """
     options: dict[str, Any] = {}
     for text in texts:
@@ -234,12 +238,14 @@ def read_options(corpus: "Corpus", texts: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise LightserError(f"--option {text}: write KEY=VALUE")
         key, _, inner = key.strip().partition(".")
-        if key not in (known := list(loader_options(corpus))):
+        if key not in (known := loader_options(corpus)):
             raise UnknownName(f"{corpus.name} option", key, known)
         if inner:
             options.setdefault(key, {})[inner] = value
-        else:
-            options[key] = json_or_text(value)
+            continue
+        options[key] = json_or_text(value)
+        if isinstance(known[key], tuple) and isinstance(options[key], str):
+            options[key] = [part.strip() for part in value.split(",")]
     return options
 
 

@@ -7,13 +7,14 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lightser.card import OTHER_CORPUS, Card, Score, read_card, write_card
 from lightser.cli import app
 from lightser.cli.corpus import Options, progress_bar, read_options
 from lightser.cli.corpus_folders import corpus_folders
@@ -24,12 +25,10 @@ from lightser.whole import write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lightser.card import Card
     from lightser.inference import Recognizer
 
 FOLD = "all"
 HEARD = "training score"
-UNHEARD = "other corpus"
 
 
 @app.command(
@@ -52,6 +51,12 @@ def evaluate(
         ),
     ] = None,
     option: Options = None,
+    on_card: Annotated[
+        bool,
+        typer.Option(
+            "--on-card", help="Put the score on the model's card, beside those that are there."
+        ),
+    ] = False,
     threads: Annotated[int, typer.Option(help="Windows to listen to side by side.")] = 1,
 ) -> None:
     """Score a trained model on every utterance of a corpus.
@@ -61,10 +66,11 @@ def evaluate(
     """
     try:
         from lightser.corpora import CORPORA, load_corpus
-        from lightser.training.scores import score_predictions
+        from lightser.training.scores import score_predictions, scores_for_card
     except ImportError as error:
         raise MissingExtra("Evaluating", "train") from error
     from lightser.inference import Recognizer
+    from lightser.inference.bundled import find_model
 
     ((name, folder),) = corpus_folders([corpus]).items()
     if out is not None:
@@ -74,11 +80,13 @@ def evaluate(
         table = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
         match = match_labels(table["label"], recognizer.labels, read_map(map))
         heard = has_heard(recognizer.card, {name, *table["corpus"]})
+        kept = table[table["label"].isin(list(match.names))]
+        if on_card:
+            refuse_for_card(recognizer.card, name, heard, kept)
         for line in warnings_of(recognizer.card, name, heard, match):
             print(f"lightser: {line}", file=sys.stderr)
 
         began = time.monotonic()
-        kept = table[table["label"].isin(list(match.names))]
         with progress_bar(f"Listening to {name}") as tell:
             predictions, problems = predict_all(recognizer, kept, match.names, tell)
     if predictions.empty:
@@ -86,7 +94,8 @@ def evaluate(
     labels = recognizer.labels
     scores = score_predictions(predictions, labels)
     minutes = (time.monotonic() - began) / 60
-    facts = describe(recognizer.card, name, heard, match, minutes=minutes)
+    parts = list(dict.fromkeys(predictions["corpus"]))
+    facts = describe(recognizer.card, name, parts, heard, match, minutes=minutes)
     if out is not None:
         write_results(out, predictions, facts | scores)
     print_scores(predictions, labels, facts, scores)
@@ -94,7 +103,11 @@ def evaluate(
         print(f"lightser: {problem}", file=sys.stderr)
     if problems:
         print(f"lightser: not in the score: {len(problems)} of {len(kept)}", file=sys.stderr)
+        if on_card:
+            print("lightser: nor on the card, which quotes whole corpora", file=sys.stderr)
         raise typer.Exit(2)
+    if on_card:
+        note_on_card(find_model(model), scores_for_card(facts | scores))
 
 
 # --- labels ---
@@ -189,7 +202,7 @@ def alike(label: str, known: Sequence[str]) -> str | None:
     return close[0] if close else None
 
 
-def warnings_of(card: "Card", corpus: str, heard: bool, match: Match) -> list[str]:
+def warnings_of(card: Card, corpus: str, heard: bool, match: Match) -> list[str]:
     """Return what must be said before anybody reads the scores."""
     lines = []
     if heard:
@@ -208,7 +221,7 @@ def warnings_of(card: "Card", corpus: str, heard: bool, match: Match) -> list[st
     return lines
 
 
-def has_heard(card: "Card", corpora: set[str]) -> bool:
+def has_heard(card: Card, corpora: set[str]) -> bool:
     """Return whether a model was trained on one of the corpora that utterances are of.
 
     A table or a folder of somebody's own may hold what the model was trained on under another name;
@@ -268,16 +281,28 @@ def hear(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> dict[str, float]
 
 
 def describe(
-    card: "Card", corpus: str, heard: bool, match: Match, *, minutes: float
+    card: Card, corpus: str, parts: Sequence[str], heard: bool, match: Match, *, minutes: float
 ) -> dict[str, Any]:
-    """Return what ``scores.json`` says beside the scores, as after training."""
+    """Return what ``scores.json`` says beside the scores, as after training.
+
+    Args:
+        card: of the model.
+        corpus: as it was asked for.
+        parts: the corpora that its utterances are of.
+        heard: whether the model was trained on one of them.
+        match: whose labels were scored.
+        minutes: that it took.
+    """
     import lightser
 
     trained = ", ".join(part.corpus for part in card.trained_on)
     if heard:
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
     else:
-        note = f"Trained on {trained}, tested on all of {corpus}; nothing was adapted to it."
+        note = (
+            f"Trained on {trained}, tested on all {in_words(match.names)} of {in_words(parts)}, "
+            "to which nothing was adapted."
+        )
     if match.left_out:
         note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
     return {
@@ -291,7 +316,7 @@ def describe(
         "complete": True,
         "folds_done": 1,
         "folds_planned": 1,
-        "protocol": HEARD if heard else UNHEARD,
+        "protocol": HEARD if heard else OTHER_CORPUS,
         "protocol_note": note,
         "selected_on": "",
         "speaker_independent": not heard,
@@ -308,6 +333,16 @@ def describe(
     }
 
 
+def in_words(names: Iterable[str]) -> str:
+    """Return names as people list them.
+
+    >>> in_words(["anger", "fear", "sadness"])
+    'anger, fear and sadness'
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def refuse_other_results(out: Path) -> None:
     """Never write over the results of a training run."""
     path = out / "scores.json"
@@ -317,8 +352,42 @@ def refuse_other_results(out: Path) -> None:
         protocol = json.loads(path.read_text(encoding="utf-8")).get("protocol")
     except (OSError, ValueError, AttributeError):
         protocol = None
-    if protocol not in (HEARD, UNHEARD):
+    if protocol not in (HEARD, OTHER_CORPUS):
         raise BadResults(f"{out} holds results of another kind; give another --out")
+
+
+def refuse_for_card(card: Card, corpus: str, heard: bool, table: "pd.DataFrame") -> None:
+    """Refuse what a card must not quote: training scores, and those that say nothing of others.
+
+    Raises:
+        BadResults: with the reason.
+    """
+    if heard:
+        raise BadResults(
+            f"{card.name} was trained on utterances of {corpus}; a card quotes no training score"
+        )
+    for part, rows in table.groupby("corpus"):
+        named = rows["speaker"].notna() & (rows["speaker"] != "")
+        if not named.all() or rows["speaker"].nunique() < 2:
+            raise BadResults(
+                f"{part} has one speaker, or some that are unknown: no interval over speakers, "
+                "without which a card quotes no score"
+            )
+
+
+def note_on_card(folder: Path, scores: Sequence[Score]) -> None:
+    """Put scores on other corpora on a model's card, in the place of earlier ones on the same.
+
+    Args:
+        folder: the model's.
+        scores: of all utterances, and of each corpus where they are of several.
+    """
+    card = read_card(folder)
+    new = {score.corpus: score for score in scores[1:] or scores}
+    others = {score.corpus: score for score in card.scores if score.protocol == OTHER_CORPUS}
+    kept = [score for score in card.scores if score.protocol != OTHER_CORPUS]
+    write_card(folder, replace(card, scores=(*kept, *(others | new).values())))
+    print(f"lightser: now on the card of {card.name}", file=sys.stderr)
 
 
 def write_results(out: Path, predictions: "pd.DataFrame", scores: Mapping[str, Any]) -> None:

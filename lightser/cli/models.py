@@ -33,7 +33,8 @@ def models(
     """List the bundled models, or say all that one says of itself.
 
     Scores are those of the same recipe on speakers that were held out, with the interval that
-    another choice of speakers could have given.
+    another choice of speakers could have given; and on corpora of which the tested model had
+    heard nothing.
     """
     from lightser.card import read_card
     from lightser.inference.bundled import bundled_models, default_model, find_model
@@ -55,8 +56,8 @@ def models(
 
 
 def show_list(cards: "dict[str, Card]", default: str) -> None:
-    """Print a line for each model: a table on a terminal, plain columns in a pipe."""
-    head = ["model", "labels", "UA", "95 %", "measured on", "parameters", "size", "licence"]
+    """Print what one chooses by: a table on a terminal, a line for each model in a pipe."""
+    head = ["model", "labels", "UA", "95 %", "measured on", "other corpora", "size", "licence"]
     rows = []
     for name, card in sorted(cards.items(), key=lambda item: item[0] != default):
         score = card.scores[0] if card.scores else None
@@ -67,12 +68,12 @@ def show_list(cards: "dict[str, Card]", default: str) -> None:
                 percent(score.ua) if score else "-",
                 interval(score) if score else "-",
                 f"{score.corpus} {score.protocol}" if score else "-",
-                f"{card.parameters:,}",
+                ", ".join(f"{s.corpus} {percent(s.ua)}" for s in by_corpus(card)) or "-",
                 size(card.files["model.onnx"].bytes),
                 card.license,
             ]
         )
-    right = {1, 2, 3, 5, 6}
+    right = {1, 2, 3, 6}
     if not sys.stdout.isatty():
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         for row in [head, *rows]:
@@ -86,14 +87,26 @@ def show_list(cards: "dict[str, Card]", default: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for i, name in enumerate(head):
-        table.add_column(name, justify="right" if i in right else "left")
-    for row in rows:
-        table.add_row(f"[bold]{row[0]}[/]", *row[1:])
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="dim", show_lines=True)
+    for name in ("model", "UA, 95 %", "other corpora"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("licence", overflow="fold")
+    for name, labels, ua, ends, measured_on, others, n_bytes, terms in rows:
+        name, _, is_default = name.partition(" ")
+        table.add_row(
+            f"[bold]{name}[/]\n[dim]{labels} labels{', the default' if is_default else ''}[/]",
+            f"{ua}  [dim]{ends}\n{measured_on}[/]",
+            others.replace(", ", "\n"),
+            n_bytes,
+            terms,
+        )
     console = Console(highlight=False)
     console.print(table)
-    console.print("[dim]More of one: lightser models NAME[/]")
+    console.print(
+        "[dim]UA in percent, on voices that were held out; other corpora: nothing of them had been "
+        "heard.\nMore of one: lightser models NAME[/]"
+    )
 
 
 def show_card(card: "Card", folder: Path) -> None:
@@ -131,7 +144,8 @@ def facts(card: "Card", folder: Path) -> Iterator[tuple[str, str]]:
         yield f"on {score.corpus}", f"UA {ua} %, WA {wa} %, macro F1 {f1} %"
         yield "95 % of UA", f"{interval(score)} %, over {score.interval}"
         yield "protocol", f"{score.protocol}: {score.protocol_note}"
-        yield "epoch", CHOSEN.get(score.selected_on, score.selected_on)
+        if score.selected_on:
+            yield "epoch", CHOSEN.get(score.selected_on, score.selected_on)
         seeds = ", ".join(map(str, score.seeds))
         yield "tested", f"{score.n_utterances} utterances, seeds {seeds}"
         yield "recipe", f"{score.recipe} at {score.commit[:10]}"
@@ -140,7 +154,8 @@ def facts(card: "Card", folder: Path) -> Iterator[tuple[str, str]]:
         yield "trained on", f"{corpus.title} ({corpus.corpus}), {corpus.license}, {corpus.url}"
         yield "", f"{corpus.utterances} utterances of {corpus.speakers} speakers"
     yield "by", f"{card.recipe} at {card.commit[:10]}, seed {card.seed}, {card.created}"
-    fitted = "fitted on held-out voices, in the graph" if card.scores else "not calibrated"
+    calibrated = card.temperature != 1
+    fitted = "fitted on held-out voices, in the graph" if calibrated else "not calibrated"
     yield "temperature", f"{card.temperature:.3g}, {fitted}"
     yield "licence", card.license
     yield "folder", str(folder)
@@ -156,6 +171,10 @@ def percent(share: float) -> str:
     '80.6'
     """
     return f"{100 * share:.1f}"
+
+
+def by_corpus(card: "Card") -> "list[Score]":
+    return sorted(card.elsewhere, key=lambda score: score.corpus)
 
 
 def interval(score: "Score") -> str:

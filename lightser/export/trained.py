@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from lightser.card import Card, Score, TrainedOn
+from lightser.card import Card, TrainedOn
 from lightser.corpora import CORPORA
 from lightser.export.folder import CardFacts, write_model_folder
-from lightser.training.crossval import Plan, commit
-from lightser.training.final import calibrate, scores_for_card
+from lightser.training.crossval import Plan, commit, facts_of
+from lightser.training.final import calibrate
+from lightser.training.scores import scores_for_card
 from lightser.training.system import System
 
 LONGEST_WINDOW_S = 10.0  # for a network that takes clips of any length
@@ -95,7 +96,7 @@ def write_trained_model(
         window_s=float(window_s),
         trained_on=heard_in,
         license=" AND ".join(dict.fromkeys(corpus.license for corpus in heard_in)),
-        scores=() if results is None else tuple(Score(**s) for s in scores_for_card(results)),
+        scores=() if results is None else scores_for_card(facts_of(results)),
         recipe=plan.name,
         commit=commit(),
         seed=seed,

@@ -6,7 +6,6 @@ cross-validation, whose predictions also give the temperature of its softmax.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,29 +108,3 @@ def best_temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return float(log_temperature.detach().exp())
-
-
-def scores_for_card(results: Path) -> list[dict[str, Any]]:
-    """Return the entries of a card's ``scores`` for a results folder.
-
-    The first is of all utterances; where they are of several corpora, one for each follows.
-    """
-    facts = facts_of(results)
-    parts = {facts["corpus"]: facts} | facts.get("by_corpus", {})
-    return [
-        {
-            "corpus": corpus,
-            "protocol": facts["protocol"],
-            "protocol_note": facts["protocol_note"],
-            "selected_on": facts["selected_on"],
-            **{name: round(part["pooled"][name], 6) for name in ("ua", "wa", "macro_f1")},
-            "ua_interval": [round(end, 6) for end in part["interval_speakers"]["ua"]],
-            "interval": "speakers",
-            "seeds": facts["seeds"],
-            "recipe": facts["recipe"],
-            "commit": facts["commit"],
-            "n_utterances": part["n_utterances"],
-        }
-        for corpus, part in parts.items()
-        if part["interval_speakers"]  # a corpus of one speaker says nothing of others
-    ]

@@ -5,13 +5,14 @@ predicted`` and a probability ``p_<label>`` for each class.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lightser import metrics
+from lightser.card import Score
 from lightser.errors import BadResults
 
 COLUMNS = ("utterance", "corpus", "speaker", "fold", "seed", "truth", "predicted")
@@ -125,6 +126,32 @@ def score_predictions(
             str(name): score_predictions(rows, labels, draws=draws) for name, rows in parts
         }
     return scores
+
+
+def scores_for_card(facts: Mapping[str, Any]) -> tuple[Score, ...]:
+    """Return what a card quotes of a ``scores.json``.
+
+    The first score is of all utterances; where they are of several corpora, one for each follows.
+    A corpus of one speaker, or of unknown ones, says nothing of others, and is passed over.
+    """
+    parts = {facts["corpus"]: facts} | facts.get("by_corpus", {})
+    return tuple(
+        Score(
+            corpus=corpus,
+            protocol=facts["protocol"],
+            protocol_note=facts["protocol_note"],
+            selected_on=facts["selected_on"],
+            **{name: round(part["pooled"][name], 6) for name in ("ua", "wa", "macro_f1")},
+            ua_interval=tuple(round(end, 6) for end in part["interval_speakers"]["ua"]),
+            interval="speakers",
+            seeds=tuple(facts["seeds"]),
+            recipe=facts["recipe"],
+            commit=facts["commit"],
+            n_utterances=part["n_utterances"],
+        )
+        for corpus, part in parts.items()
+        if part["interval_speakers"]
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:
