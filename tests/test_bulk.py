@@ -164,6 +164,18 @@ def test_every_format_holds_the_same(model: Path, tmp_path: Path) -> None:
         assert cells["manifest_label"] == "x"
 
 
+def test_labels_to_choose_from_are_those_of_the_recogniser(model: Path, tmp_path: Path) -> None:
+    manifest, out = write_manifest(tmp_path / "files.csv", 5), tmp_path / "said.csv"
+    words = ("--labels", "sadness,anger", "--workers", 2, "--model", model)
+    assert call("--manifest", manifest, "--out", out, *words) == 0
+    recognizer = Recognizer.load(model, labels=["anger", "sadness"])
+    for row in rows_of(out):
+        samples = read_audio(row["file"])[: round(16_000 * float(row["end"]))]
+        expected = recognizer.predict(samples, 16_000)
+        assert "p_neutral" not in row and row["label"] == expected.label
+        assert float(row["p_anger"]) == pytest.approx(expected.probabilities["anger"], abs=1e-6)
+
+
 def test_segments_are_those_of_the_recogniser(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "said.csv"
     sources = [str(clip) for clip in CLIPS]
@@ -332,7 +344,9 @@ def begin(out: Path, **options: Any) -> None:
         predict_archive(out, engine="serial", tell=stop, **options)
 
 
-@pytest.mark.parametrize("what", ["list of files", "folder of files", "model", "window"])
+@pytest.mark.parametrize(
+    "what", ["list of files", "folder of files", "model", "window", "choice of labels"]
+)
 def test_what_began_otherwise_is_not_gone_on_with(model: Path, tmp_path: Path, what: str) -> None:
     out = tmp_path / "said.csv"
     manifest = write_manifest(tmp_path / "files.csv", 9)
@@ -345,6 +359,8 @@ def test_what_began_otherwise_is_not_gone_on_with(model: Path, tmp_path: Path, w
         changed["base"] = "/elsewhere"
     if what == "model":
         changed["model"] = write_model(tmp_path / "other", seed=1)
+    if what == "choice of labels":
+        changed["labels"] = ["anger", "sadness"]
     if what == "window":
         changed["manner"] = Manner(window_s=1.0)
     with pytest.raises(LightserError, match=f"began with another {what}") as refused:

@@ -119,6 +119,20 @@ def test_labels_that_the_model_does_not_know_are_left_out_and_counted(
     assert scores["n_utterances"] == 2
 
 
+def test_labels_to_choose_from_are_said_with_the_score(
+    model: Path, labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    corpus = labelled(anger=ANGER, sadness=SADNESS)
+    words = ("--labels", "anger,sadness", "--out", str(tmp_path / "out"))
+    done = evaluate(model, f"folder={corpus}", *words)
+    assert done.exit_code == 0 and "answers of that kind" not in done.stderr
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert scores["labels"] == ["anger", "sadness"] and scores["left_out"] == {}
+    assert "It chose from anger and sadness." in scores["protocol_note"]
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert table["predicted"].isin(["anger", "sadness"]).all()
+
+
 def test_a_label_can_be_mapped_to_one_of_the_models(
     model: Path, labelled: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -75,6 +75,66 @@ def test_windows_of_a_long_clip_are_averaged(small: Recognizer) -> None:
     np.testing.assert_allclose(values(prediction), expected, atol=1e-5)
 
 
+def test_of_some_labels_each_has_its_share_of_what_is_left_for_them(tmp_path: Path) -> None:
+    folder = write_small_model(tmp_path / "m")
+    chosen = ("anger", "happiness", "sadness")
+    some = Recognizer.load(folder, labels=["sadness", "anger", "happiness"])
+    assert some.labels == chosen and repr(some).endswith("anger, happiness, sadness>")
+    samples = np.concatenate([read_audio(clip) for clip in (HAPPINESS, ANGER, SADNESS)])
+    kept = [LABELS.index(label) for label in chosen]
+
+    def share(window: np.ndarray) -> np.ndarray:
+        of_all = plain_answer(window)[kept]
+        return np.asarray(of_all / of_all.sum())
+
+    starts = window_starts(len(samples), 32_000)
+    expected = np.mean([share(samples[s : s + 32_000]) for s in starts], axis=0)
+    prediction = some.predict(samples, 16_000)
+    assert tuple(prediction.probabilities) == chosen
+    np.testing.assert_allclose(values(prediction), expected, atol=1e-5)
+    ((_, batched),) = some.predict_many([samples], 16_000, batch=4)
+    assert isinstance(batched, Prediction)
+    np.testing.assert_allclose(values(batched), expected, atol=1e-5)
+    for segment in some.segments(samples, 16_000, hop_s=0.5):
+        window = samples[round(16_000 * segment.start) : round(16_000 * segment.end)]
+        np.testing.assert_allclose([*segment.probabilities.values()], share(window), atol=1e-5)
+
+
+def test_what_is_shared_by_neighbours_is_no_matter_to_a_choice_of_labels() -> None:
+    some = Recognizer.load(labels=["anger", "sadness"])
+    window = round(some.card.window_s * some.card.sample_rate)
+    assert some.neighbours(window, 16_000) is not None
+    samples = np.concatenate([read_audio(clip) for clip in (HAPPINESS, ANGER, SADNESS)])
+    for segment in some.segments(samples, 16_000, hop_s=0.5):
+        start = round(16_000 * segment.start)
+        alone = some.probabilities(samples[start : round(16_000 * segment.end)])
+        assert [*segment.probabilities.values()] == alone.tolist()
+
+
+def test_labels_of_which_nothing_is_left_are_as_likely_as_each_other(
+    small: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = Recognizer.load(small.folder, labels=["anger", "sadness"])
+    sure = np.eye(len(LABELS))[[LABELS.index("neutral")]]
+    monkeypatch.setattr(some, "_run", lambda windows: sure)
+    assert some.predict(ANGER).probabilities == {"anger": 0.5, "sadness": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "words"),
+    [
+        (["anger", "sadnes"], UnknownName, "did you mean 'sadness'"),
+        (["anger", "anger"], LightserError, "at least two"),
+        ([], LightserError, "at least two"),
+    ],
+)
+def test_labels_that_cannot_be_chosen_from_are_refused(
+    small: Recognizer, labels: list[str], error: type[LightserError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        Recognizer.load(small.folder, labels=labels)
+
+
 def test_a_hotter_softmax_is_less_sure(tmp_path: Path) -> None:
     cool, hot = (
         Recognizer.load(write_small_model(tmp_path / str(t), temperature=t)).predict(HAPPINESS)

@@ -62,7 +62,9 @@ class Archive:
         )
 
 
-def predict_bulk(archive: Archive, manner: "Manner", *, model: str, threads: int) -> None:
+def predict_bulk(
+    archive: Archive, manner: "Manner", *, model: str, labels: list[str] | None, threads: int
+) -> None:
     """Recognise an archive, with a line that says how far it is and one that says what came of it.
 
     Exit codes: 0 if the table is written, though some files may be in its side table; 2 if not a
@@ -86,6 +88,7 @@ def predict_bulk(archive: Archive, manner: "Manner", *, model: str, threads: int
             format=archive.format,
             model=model,
             manner=manner,
+            labels=labels,
             threads=threads,
             batch=archive.batch or 1,
             engine=engine,

@@ -16,6 +16,7 @@ import typer
 
 from lightser.card import OTHER_CORPUS, Card, Score, read_card, write_card
 from lightser.cli import app
+from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.corpus import Options, progress_bar, read_options
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
@@ -50,6 +51,7 @@ def evaluate(
             "surprise= leaves one out.",
         ),
     ] = None,
+    labels: Labels = None,
     option: Options = None,
     on_card: Annotated[
         bool,
@@ -76,7 +78,7 @@ def evaluate(
     if out is not None:
         refuse_other_results(out)
     with spoken_warnings():
-        recognizer = Recognizer.load(model, threads=threads)
+        recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
         table = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
         match = match_labels(table["label"], recognizer.labels, read_map(map))
         heard = has_heard(recognizer.card, {name, *table["corpus"]})
@@ -91,14 +93,13 @@ def evaluate(
             predictions, problems = predict_all(recognizer, kept, match.names, tell)
     if predictions.empty:
         raise BadCorpus(f"None of the {len(kept)} utterances could be read: {problems[0]}")
-    labels = recognizer.labels
-    scores = score_predictions(predictions, labels)
+    scores = score_predictions(predictions, recognizer.labels)
     minutes = (time.monotonic() - began) / 60
     parts = list(dict.fromkeys(predictions["corpus"]))
-    facts = describe(recognizer.card, name, parts, heard, match, minutes=minutes)
+    facts = describe(recognizer, name, parts, heard, match, minutes=minutes)
     if out is not None:
         write_results(out, predictions, facts | scores)
-    print_scores(predictions, labels, facts, scores)
+    print_scores(predictions, recognizer.labels, facts, scores)
     for problem in problems:
         print(f"lightser: {problem}", file=sys.stderr)
     if problems:
@@ -216,7 +217,8 @@ def warnings_of(card: Card, corpus: str, heard: bool, match: Match) -> list[str]
         lines.append(f"left out, as {card.name} does not know the label: {counted}")
     if match.never_true:
         lines.append(
-            f"{corpus} has no {' and no '.join(match.never_true)}; answers of that kind are wrong"
+            f"{corpus} has no {' and no '.join(match.never_true)}; answers of that kind are wrong "
+            f"(--labels {','.join(sorted(set(match.names.values())))} chooses from the others)"
         )
     return lines
 
@@ -281,12 +283,18 @@ def hear(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> dict[str, float]
 
 
 def describe(
-    card: Card, corpus: str, parts: Sequence[str], heard: bool, match: Match, *, minutes: float
+    recognizer: "Recognizer",
+    corpus: str,
+    parts: Sequence[str],
+    heard: bool,
+    match: Match,
+    *,
+    minutes: float,
 ) -> dict[str, Any]:
     """Return what ``scores.json`` says beside the scores, as after training.
 
     Args:
-        card: of the model.
+        recognizer: that was asked.
         corpus: as it was asked for.
         parts: the corpora that its utterances are of.
         heard: whether the model was trained on one of them.
@@ -295,6 +303,7 @@ def describe(
     """
     import lightser
 
+    card = recognizer.card
     trained = ", ".join(part.corpus for part in card.trained_on)
     if heard:
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
@@ -305,9 +314,13 @@ def describe(
         )
     if match.left_out:
         note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
+    title = f"{card.name} on {corpus}"
+    if len(recognizer.labels) < len(card.labels):
+        note += f" It chose from {in_words(recognizer.labels)}."
+        title += f", of {len(recognizer.labels)} labels"
     return {
-        "recipe": f"{card.name} on {corpus}",
-        "title": f"{card.name} on {corpus}",
+        "recipe": title,
+        "title": title,
         "system": card.system,
         "model": card.name,
         "commit": card.commit,
@@ -322,7 +335,7 @@ def describe(
         "speaker_independent": not heard,
         "transductive": False,
         "corpus": corpus,
-        "labels": list(card.labels),
+        "labels": list(recognizer.labels),
         "label_map": match.names,
         "left_out": match.left_out,
         "parameters": card.parameters,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lightser.cli import app
+from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.keys import Keys
 from lightser.cli.warned import spoken_warnings
 
@@ -42,6 +43,7 @@ def listen(
     model: Annotated[
         str, typer.Option(help="A name from: lightser models, or a model folder.")
     ] = "default",
+    labels: Labels = None,
     window: Annotated[
         float | None, typer.Option(help="Seconds of a segment; the model's own if not given.")
     ] = None,
@@ -74,7 +76,7 @@ def listen(
     from lightser.inference.smoothing import Smoothing
     from lightser.inference.vad import SpeechGate
 
-    recognizer = Recognizer.load(model, threads=threads)
+    recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
     window = recognizer.card.window_s if window is None else window
     hop = min(HOP_S, window) if hop is None else hop
     smoothing = Smoothing(time_s=smooth) if smooth else None

@@ -104,8 +104,8 @@ def show_list(cards: "dict[str, Card]", default: str) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        "[dim]UA in percent, on voices that were held out; other corpora: nothing of them had been "
-        "heard.\nMore of one: lightser models NAME[/]"
+        "[dim]UA in percent, on voices that were held out; under other corpora, nothing of it "
+        "had been heard.\nMore of one, and from which labels it chose: lightser models NAME[/]"
     )
 
 

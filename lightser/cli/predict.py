@@ -12,6 +12,7 @@ import typer
 
 from lightser.cli import app
 from lightser.cli.bulk import Archive, predict_bulk
+from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
 from lightser.whole import replacing
@@ -41,6 +42,7 @@ def predict(
     model: Annotated[
         str, typer.Option(help="A name from: lightser models, or a model folder.")
     ] = "default",
+    labels: Labels = None,
     window: Annotated[
         float | None, typer.Option(help="Seconds of a segment; without it, clips are taken whole.")
     ] = None,
@@ -107,8 +109,9 @@ def predict(
 ) -> None:
     """Recognise the emotion of recordings.
 
-    Probabilities are calibrated on voices that the model had not heard. A file that cannot be
-    read is reported at the end, and the others are not held up by it; the exit code is then 2.
+    Probabilities are calibrated on voices that the model had not heard. With --labels they are
+    those given that it is one of these. A file that cannot be read is reported at the end, and the
+    others are not held up by it; the exit code is then 2.
 
     --hop, --per-channel, --vad and --smooth are about segments, which last as long as the model
     likes them best where --window is not given.
@@ -148,12 +151,12 @@ def predict(
     if archive.is_meant:
         if plot is not None:
             raise LightserError("--plot draws one clip, and this is an archive; leave it out.")
-        predict_bulk(archive, manner, model=model, threads=threads)
+        predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
         return
     if not files:
         raise LightserError("Give FILES, - for standard input, or a --manifest.")
     format = format or format_of(out)
-    recognizer = Recognizer.load(model, threads=threads)
+    recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
     listen = Listening(recognizer, manner)
     names, problems = find_audio(files)
     check_format(format, out, names)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightser.audio.files import check_audible
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
-from lightser.errors import BadAudio, BadModel, LightserError
+from lightser.errors import BadAudio, BadModel, LightserError, UnknownName
 from lightser.inference.batches import About, Batches, Clip
 from lightser.inference.bundled import DEFAULT, find_model
 from lightser.inference.graphs import open_session
@@ -73,6 +73,7 @@ class Recognizer:
 
     Attributes:
         card: what the model says of itself.
+        labels: the emotions that it tells, in the order of the model's outputs.
         folder: that it was read from.
         threads: windows that it listens to side by side.
     """
@@ -80,21 +81,30 @@ class Recognizer:
     def __init__(self, folder: Path, card: Card, session: "InferenceSession", *, threads: int = 1):
         self.folder = folder
         self.card = card
+        self.labels = card.labels
+        self._kept = list(range(len(card.labels)))  # of the model's outputs
         self.threads = threads
         self._session = session
         self._pool = ThreadPoolExecutor(threads, "listen") if threads > 1 else None
         self._window = round(card.window_s * card.sample_rate)  # samples
         self._least = round(card.min_s * card.sample_rate)  # samples
-        self._sharing = Sharing((folder / MODEL).read_bytes, self._ask, self._window)
+        self._sharing = Sharing((folder / MODEL).read_bytes, self._ask_model, self._window)
 
     @classmethod
     def load(
-        cls, model: str | os.PathLike[str] = DEFAULT, *, threads: int = 1, verify: bool = True
+        cls,
+        model: str | os.PathLike[str] = DEFAULT,
+        *,
+        labels: Collection[str] | None = None,
+        threads: int = 1,
+        verify: bool = True,
     ) -> "Recognizer":
         """Open a bundled model by name, or a model folder.
 
         Args:
             model: "default", a name that ``lightser models`` lists, or a folder.
+            labels: the emotions to choose from, if not all that the model knows. Probabilities are
+                then those given that it is one of these: each window's are divided by their sum.
             threads: windows of one recording that are listened to side by side, which changes no
                 answer. A single window takes one: models are so small that more would only wait
                 for each other.
@@ -102,7 +112,7 @@ class Recognizer:
                 golden clip against the stored one. It takes some hundredths of a second.
 
         Raises:
-            UnknownName: no bundled model or folder has this name.
+            UnknownName: no bundled model or folder has this name, or the model no such label.
             BadModel: the folder is incomplete or changed, is not a model folder, or answers
                 otherwise than when it was written.
         """
@@ -118,12 +128,9 @@ class Recognizer:
         recognizer._check_graph()
         if verify:
             recognizer._check_golden()
+        if labels is not None:
+            recognizer._keep(labels)
         return recognizer
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The emotions, in the order of the model's outputs."""
-        return self.card.labels
 
     def __repr__(self) -> str:
         return f"<Recognizer {self.card.name}: {', '.join(self.labels)}>"
@@ -263,7 +270,9 @@ class Recognizer:
         halves = self._sharing.halves(window, hop)
         if halves is None:
             return None
-        return Neighbours(halves, window, hop, each=self._each, at_once=4 * self.threads)
+        return Neighbours(
+            halves, window, hop, each=self._each, at_once=4 * self.threads, among=self._among
+        )
 
     def check_batch(self, size: int) -> None:
         """Refuse a number of windows that cannot be given to the model at once.
@@ -330,13 +339,44 @@ class Recognizer:
 
         A batch would change the last bits of the answer with the company that a window is in.
         """
-        answer: NDArray[np.float64] = self._ask_all(pad_to(window, self._least)[None])[0]
-        return answer
+        return self._among(self._ask_model(pad_to(window, self._least)))
 
     def _ask_all(self, windows: Wave) -> NDArray[np.float64]:
         """Return ``[B, C]`` probabilities of windows ``[B, T]``."""
+        return self._among(self._run(windows))
+
+    def _ask_model(self, window: Wave) -> NDArray[np.float64]:
+        """Return the probabilities of all that the model knows, of a window that it takes."""
+        answer: NDArray[np.float64] = self._run(window[None])[0]
+        return answer
+
+    def _run(self, windows: Wave) -> NDArray[np.float64]:
         (probabilities,) = self._session.run(["probabilities"], {"samples": windows})
         return np.asarray(probabilities, dtype=np.float64)
+
+    def _keep(self, labels: Collection[str]) -> None:
+        """Choose from some of the model's labels, from now on."""
+        known = self.card.labels
+        for label in labels:
+            if label not in known:
+                raise UnknownName(f"label of {self.card.name}", label, known)
+        self.labels = tuple(label for label in known if label in labels)
+        if len(self.labels) < 2:
+            raise LightserError(
+                f"labels: '{', '.join(labels)}' leaves nothing to choose; give at least two of "
+                f"{', '.join(known)}."
+            )
+        self._kept = [known.index(label) for label in self.labels]
+
+    def _among(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``[..., C]`` probabilities given that it is one of the labels to choose from."""
+        if len(self.labels) == len(self.card.labels):
+            return probabilities
+        kept = probabilities[..., self._kept]
+        total = kept.sum(axis=-1, keepdims=True)
+        # A float32 graph may be so sure of another label that nothing is left for any of these.
+        shares = np.divide(kept, total, out=np.full_like(kept, 1 / kept.shape[-1]), where=total > 0)
+        return np.asarray(shares)
 
     def _check_graph(self) -> None:
         """Refuse a graph that is not [batch, time] samples to [batch, C] probabilities."""

@@ -168,13 +168,23 @@ class Neighbours:
         hop: samples from the start of one window to the next.
         each: by which halves are run on several stretches.
         at_once: windows whose frames are computed before the first of them is answered.
+        among: gives the answer out of the model's own.
 
     Holds, for each grid that windows begin on, the frames that its next window has in common with
     its last.
     """
 
-    def __init__(self, halves: Halves, window: int, hop: int, *, each: Each, at_once: int):
-        self._halves, self._each, self._at_once = halves, each, at_once
+    def __init__(
+        self,
+        halves: Halves,
+        window: int,
+        hop: int,
+        *,
+        each: Each,
+        at_once: int,
+        among: Callable[[Answer], Answer],
+    ):
+        self._halves, self._each, self._at_once, self._among = halves, each, at_once, among
         self._n, self._step = halves.count(window), halves.step(hop)
         self._asked: dict[int, int] = {}  # by grid: the last window's start
         self._kept: dict[int, Frames] = {}  # by grid: the last window's frames, but the first ones
@@ -192,7 +202,7 @@ class Neighbours:
                 (window, self._whole(start, list(islice(fresh, len(parts)))))
                 for (start, window), parts in zip(some, missing, strict=True)
             ]
-            yield from self._each(lambda each: self._halves.answer(*each), known)
+            yield from self._each(lambda each: self._among(self._halves.answer(*each)), known)
 
     def _missing(self, start: int, window: Wave) -> list[Wave]:
         """Return the stretches of a window of which the frames are not known."""

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def predict_archive(
     format: str | None = None,
     model: str | os.PathLike[str] = "default",
     manner: Manner = CLIPS,
+    labels: Collection[str] | None = None,
     threads: int = 1,
     batch: int = 1,
     engine: str = "local",
@@ -113,6 +114,7 @@ def predict_archive(
         format: if the name of ``out`` does not say it.
         model: a bundled name or a model folder.
         manner: what is wanted of each recording; by default it is a clip, and taken whole.
+        labels: to choose from, if not all that the model knows.
         threads: of one prediction.
         batch: windows of one length that the model is asked about at once, whichever clips of a
             block they are from. Above 1, their company may change the last bits of an answer.
@@ -122,14 +124,14 @@ def predict_archive(
 
     Raises:
         BadManifest: the manifest cannot be used.
-        LightserError: anything else that cannot be; or a run with other files, model or manner
-            has begun to write there.
+        LightserError: anything else that cannot be; or a run with other files, model, labels or
+            manner has begun to write there.
         MissingExtra: Parquet or URLs need the extra ``bulk``, the engine ray needs ``ray``.
     """
     out = Path(out)
     format = format or out.suffix.lower().removeprefix(".")
     write, take = _check(out, format, engine, manifest, sources, base, workers)
-    recognizer = Recognizer.load(model, threads=threads)
+    recognizer = Recognizer.load(model, labels=labels, threads=threads)
     Listening(recognizer, manner)  # refuses what does not fit
     recognizer.check_batch(batch)
     if batch > 1 and manner.wants_segments:
@@ -143,6 +145,7 @@ def predict_archive(
         digest=digest_of(recognizer),
         manner=manner,
         base=base,
+        labels=None if labels is None else recognizer.labels,
         threads=threads,
         batch=batch,
     )
@@ -262,6 +265,7 @@ def _plan(task: Task, recognizer: Recognizer, facts: ListFacts) -> dict[str, Any
         "list of files": f"{facts.files} files, {facts.sha256[:12]}",
         "folder of files": task.base,
         "model": f"{recognizer.card.name}, {task.digest[:12]}",
+        "choice of labels": ", ".join(recognizer.labels),
         "version of lightser": lightser.__version__,
         "batch": str(task.batch),
         **manner,

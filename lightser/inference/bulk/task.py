@@ -27,6 +27,7 @@ class Task:
         digest: of the model, as :func:`digest_of` gives it.
         manner: what is wanted of each recording.
         base: folder or URL in which relative names are.
+        labels: to choose from, if not all that the model knows.
         threads: of one prediction.
         batch: windows of one length that the model is asked about at once.
     """
@@ -35,6 +36,7 @@ class Task:
     digest: str
     manner: Manner
     base: str
+    labels: tuple[str, ...] | None = None
     threads: int = 1
     batch: int = 1
 
@@ -68,7 +70,7 @@ def listening_for(task: Task) -> Listening:
     Raises:
         BadModel: it is not the one that the run began with.
     """
-    recognizer = Recognizer.load(task.model, threads=task.threads)
+    recognizer = Recognizer.load(task.model, labels=task.labels, threads=task.threads)
     if digest_of(recognizer) != task.digest:
         raise BadModel(f"'{recognizer.folder}' is another model than the one the run began with.")
     return Listening(recognizer, task.manner)
