@@ -241,6 +241,19 @@ def test_segments_are_smoothed_and_gated_where_that_is_asked_for(
     assert (answer["smooth_s"], answer["vad"]) == (2.0, True)
 
 
+def test_labels_are_chosen_from_by_each_request_for_itself(
+    client: httpx.Client, recognizer: Recognizer
+) -> None:
+    body, query = sound("FLAC", repeat=3), "labels=sadness,%20anger"
+    some = recognizer.choosing(["anger", "sadness"])
+    answer = client.post(f"/v1/predict?{query}", content=body).json()
+    assert answer == {"model": "small", **asdict(some.predict(io.BytesIO(body))), "warnings": []}
+    answer = client.post(f"/v1/segments?{query}&window_s=1", content=body).json()
+    expected = some.segments(io.BytesIO(body), window_s=1)
+    assert answer["segments"] == [asdict(segment) for segment in expected]
+    assert list(client.post("/v1/predict", content=body).json()["probabilities"]) == list(LABELS)
+
+
 def test_channels_that_cancel_come_with_a_warning(client: httpx.Client) -> None:
     samples, rate = soundfile.read(ANGER)
     file = io.BytesIO()
@@ -574,6 +587,8 @@ def test_the_description_can_be_printed() -> None:
     ("query", "status", "said"),
     [
         ("model=nobody", 404, "Unknown model 'nobody'"),
+        ("labels=anger,joy", 400, "Unknown label of small 'joy'"),
+        ("labels=anger,anger", 400, "'anger' leaves nothing to choose"),
         ("window_s=long", 400, "window_s must be a number, got 'long'"),
         ("window_s=nan", 400, "must be a number"),
         ("window_s=0.01", 400, "too short"),

@@ -1,5 +1,6 @@
 """From a clip to an emotion: a model folder, opened, checked and asked."""
 
+import copy
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -103,8 +104,8 @@ class Recognizer:
 
         Args:
             model: "default", a name that ``lightser models`` lists, or a folder.
-            labels: the emotions to choose from, if not all that the model knows. Probabilities are
-                then those given that it is one of these: each window's are divided by their sum.
+            labels: the emotions to choose from, if not all that the model knows; see
+                :meth:`choosing`.
             threads: windows of one recording that are listened to side by side, which changes no
                 answer. A single window takes one: models are so small that more would only wait
                 for each other.
@@ -115,6 +116,7 @@ class Recognizer:
             UnknownName: no bundled model or folder has this name, or the model no such label.
             BadModel: the folder is incomplete or changed, is not a model folder, or answers
                 otherwise than when it was written.
+            LightserError: ``threads`` is below 1, or fewer than two labels are left.
         """
         if threads < 1:
             raise LightserError(f"threads must be 1 or more, got {threads}.")
@@ -128,9 +130,31 @@ class Recognizer:
         recognizer._check_graph()
         if verify:
             recognizer._check_golden()
-        if labels is not None:
-            recognizer._keep(labels)
-        return recognizer
+        return recognizer if labels is None else recognizer.choosing(labels)
+
+    def choosing(self, labels: Collection[str]) -> "Recognizer":
+        """Return a recogniser that chooses from some of the model's labels, and shares the model.
+
+        Its probabilities are those given that it is one of these: of each window they are divided
+        by their sum.
+
+        Raises:
+            UnknownName: the model has no such label.
+            LightserError: fewer than two are left.
+        """
+        known = self.card.labels
+        for label in labels:
+            if label not in known:
+                raise UnknownName(f"label of {self.card.name}", label, known)
+        one = copy.copy(self)
+        one.labels = tuple(label for label in known if label in labels)
+        if len(one.labels) < 2:
+            raise LightserError(
+                f"labels: '{', '.join(one.labels)}' leaves nothing to choose; give at least two of "
+                f"{', '.join(known)}."
+            )
+        one._kept = [known.index(label) for label in one.labels]
+        return one
 
     def __repr__(self) -> str:
         return f"<Recognizer {self.card.name}: {', '.join(self.labels)}>"
@@ -353,20 +377,6 @@ class Recognizer:
     def _run(self, windows: Wave) -> NDArray[np.float64]:
         (probabilities,) = self._session.run(["probabilities"], {"samples": windows})
         return np.asarray(probabilities, dtype=np.float64)
-
-    def _keep(self, labels: Collection[str]) -> None:
-        """Choose from some of the model's labels, from now on."""
-        known = self.card.labels
-        for label in labels:
-            if label not in known:
-                raise UnknownName(f"label of {self.card.name}", label, known)
-        self.labels = tuple(label for label in known if label in labels)
-        if len(self.labels) < 2:
-            raise LightserError(
-                f"labels: '{', '.join(labels)}' leaves nothing to choose; give at least two of "
-                f"{', '.join(known)}."
-            )
-        self._kept = [known.index(label) for label in self.labels]
 
     def _among(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``[..., C]`` probabilities given that it is one of the labels to choose from."""

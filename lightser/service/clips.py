@@ -24,7 +24,7 @@ from lightser.service.limits import Limits, Refusal, bad_request, check_hop, che
 async def predict(request: Request) -> Response:
     """Answer with the emotion of a whole clip."""
     desk: Desk = request.app.state.desk
-    name, recognizer = desk.model(request.query_params.get("model"))
+    name, recognizer = asked_for(desk, request.query_params)
     with desk.requests.take():
         clip = await _hear_body(request, desk, recognizer)
         rate = recognizer.card.sample_rate
@@ -36,7 +36,7 @@ async def predict(request: Request) -> Response:
 async def segments(request: Request) -> Response:
     """Answer with the emotion of each stretch of a clip."""
     desk: Desk = request.app.state.desk
-    name, recognizer = desk.model(request.query_params.get("model"))
+    name, recognizer = asked_for(desk, request.query_params)
     cutting = Cutting.of(request.query_params, recognizer)
     with desk.requests.take():
         clip = await _hear_body(request, desk, recognizer)
@@ -50,6 +50,22 @@ async def segments(request: Request) -> Response:
         "warnings": clip.warnings,
     }
     return JSONResponse(answer)
+
+
+def asked_for(desk: Desk, query: QueryParams) -> tuple[str, Recognizer]:
+    """Return the name of the model that a query asks for, and the model, with the labels it wants.
+
+    Raises:
+        Refusal: 404, there is no such model; 400, it cannot choose from these labels.
+    """
+    name, recognizer = desk.model(query.get("model"))
+    labels = query.get("labels")
+    if labels is None:
+        return name, recognizer
+    try:
+        return name, recognizer.choosing([label.strip()[:50] for label in labels.split(",")])
+    except LightserError as error:
+        raise bad_request(str(error)) from None
 
 
 async def _hear_body(request: Request, desk: Desk, recognizer: Recognizer) -> Clip:

@@ -79,6 +79,12 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         f"At most {limits.body_bytes:,} bytes and {limits.audio_s:g} s."
     )
     model = _parameter("model", {"type": "string"}, "A name from /v1/models.", model_name)
+    labels = _parameter(
+        "labels",
+        {"type": "string"},
+        "Emotions to choose from, with commas between; by default all that the model knows.",
+        "anger,neutral,sadness",
+    )
     window = _parameter(
         "window_s",
         {"type": "number", "minimum": 0.1, "maximum": MOST_WINDOW_S},
@@ -103,7 +109,8 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         "Whether a stretch in which nobody speaks is `silence`, with no probabilities.",
         True,
     )
-    cutting = [window, hop, smooth, vad, model]
+    asking = [labels, model]
+    cutting = [window, hop, smooth, vad, *asking]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -117,7 +124,7 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         "security": [{}, {"bearer": []}, {"header": []}],
         "paths": {
             "/v1/predict": {
-                "post": _upload("predict", "The emotion of a clip.", upload, [model], "Prediction")
+                "post": _upload("predict", "The emotion of a clip.", upload, asking, "Prediction")
             },
             "/v1/segments": {
                 "post": _upload(

@@ -1,6 +1,6 @@
 import { breathe } from "./breathe.js";
 import { MODEL, CARD, parseCard } from "./card.js";
-import { BadAudio, BadModel } from "./errors.js";
+import { BadAudio, BadModel, LightserError } from "./errors.js";
 import { resampleInTurns } from "./resampler.js";
 import { round } from "./rounding.js";
 import { checkSamples, MIN_SECONDS, SILENCE } from "./samples.js";
@@ -54,10 +54,12 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
  * @param {object} options
  * @param {Runtime} options.ort ONNX Runtime, configured
  * @param {boolean} [options.verify] whether to check the model against the SHA-256 of its card
+ * @param {Iterable<string>} [options.labels] the emotions to choose from, if not all
  * @returns {Promise<Recognizer>}
  * @throws {BadModel} the folder is incomplete or changed, or is no model folder
+ * @throws {LightserError} the model has no such label, or fewer than two are left
  */
-export async function open(read, { ort, verify = true }) {
+export async function open(read, { ort, verify = true, labels }) {
   const card = parseCard(await read(CARD));
   const bytes = await read(MODEL);
   if (verify) await check(bytes, card.files[MODEL]);
@@ -68,7 +70,8 @@ export async function open(read, { ort, verify = true }) {
     const reason = String(error instanceof Error ? error.message : error).split("\n")[0];
     throw new BadModel(`'${MODEL}' cannot be opened by ONNX Runtime: ${reason}`);
   }
-  return new Recognizer(card, session, ort);
+  const recognizer = new Recognizer(card, session, ort);
+  return labels === undefined ? recognizer : recognizer.choosing(labels);
 }
 
 /**
@@ -97,8 +100,10 @@ export class Recognizer {
   #ort;
   #window; // samples
   #least; // samples
-  /** @type {Promise<unknown>} */
-  #busy = Promise.resolve();
+  /** @type {number[]} */
+  #kept; // of the model's outputs
+  /** @type {{ last: Promise<unknown> }} */
+  #turns = { last: Promise.resolve() };
 
   /**
    * @param {Card} card
@@ -113,12 +118,39 @@ export class Recognizer {
     this.#ort = ort;
     this.#window = round(card.window_s * card.sample_rate);
     this.#least = round(card.min_s * card.sample_rate);
+    this.#kept = card.labels.map((_, i) => i);
     this.#checkGraph();
   }
 
-  /** The emotions, in the order of the model's outputs. */
+  /** The emotions that it tells, in the order of the model's outputs. */
   get labels() {
-    return this.card.labels;
+    return this.#kept.map((i) => this.card.labels[i]);
+  }
+
+  /**
+   * Return a recogniser that chooses from some of the model's labels, and shares the model.
+   *
+   * Its probabilities are those given that it is one of these: of each window they are divided by
+   * their sum.
+   *
+   * @param {Iterable<string>} labels
+   * @returns {Recognizer}
+   * @throws {LightserError} the model has no such label, or fewer than two are left
+   */
+  choosing(labels) {
+    const [known, wanted] = [this.card.labels, new Set(labels)];
+    for (const label of wanted) {
+      if (!known.includes(label)) {
+        throw new LightserError(`${this.card.name} has no label '${label}'; it knows ${known.join(", ")}.`);
+      }
+    }
+    if (wanted.size < 2) {
+      throw new LightserError(`Give at least two labels to choose from, of ${known.join(", ")}.`);
+    }
+    const one = new Recognizer(this.card, this.#session, this.#ort);
+    one.#kept = this.#kept.filter((i) => wanted.has(known[i]));
+    one.#turns = this.#turns;
+    return one;
   }
 
   /**
@@ -189,7 +221,7 @@ export class Recognizer {
 
   /** Free the model's memory; it must not be asked any more. */
   async release() {
-    await this.#busy;
+    await this.#turns.last;
     await this.#session.release();
   }
 
@@ -213,7 +245,7 @@ export class Recognizer {
 
   /**
    * @param {Float32Array} window
-   * @returns {Promise<Float32Array>}
+   * @returns {Promise<Float64Array>}
    */
   #ask(window) {
     const samples = padTo(window, this.#least);
@@ -221,12 +253,25 @@ export class Recognizer {
       await breathe(); // the answer itself is computed in one go
       const tensor = new this.#ort.Tensor("float32", samples, [1, samples.length]);
       const { probabilities } = await this.#session.run({ samples: tensor });
-      return /** @type {Float32Array} */ (probabilities.data);
+      return this.#among(/** @type {Float32Array} */ (probabilities.data));
     };
     // A session answers one question at a time.
-    const answer = this.#busy.then(ask, ask);
-    this.#busy = answer;
+    const answer = this.#turns.last.then(ask, ask);
+    this.#turns.last = answer;
     return answer;
+  }
+
+  /**
+   * Return the probabilities given that it is one of the labels to choose from.
+   *
+   * @param {Float32Array} probabilities
+   */
+  #among(probabilities) {
+    const kept = Float64Array.from(this.#kept, (i) => probabilities[i]);
+    if (kept.length === probabilities.length) return kept;
+    const total = kept.reduce((sum, p) => sum + p, 0);
+    // The model may be so sure of another label that nothing is left for any of these.
+    return kept.map((p) => (total > 0 ? p / total : 1 / kept.length));
   }
 
   #checkGraph() {
@@ -249,9 +294,9 @@ export class Recognizer {
       );
     }
     const classes = given.isTensor ? given.shape.at(-1) : undefined;
-    if (typeof classes === "number" && classes !== this.labels.length) {
+    if (typeof classes === "number" && classes !== this.card.labels.length) {
       throw new BadModel(
-        `'${MODEL}' gives ${classes} probabilities; its card has ${this.labels.length} labels.`,
+        `'${MODEL}' gives ${classes} probabilities; its card has ${this.card.labels.length} labels.`,
       );
     }
   }

@@ -57,6 +57,29 @@ test("questions asked at once are answered one by one", async () => {
   }
 });
 
+test("of some labels each has its share of what is left for them", async (t) => {
+  const samples = noise(40_000); // one window
+  const all = (await recognizer.predict(samples, 16_000)).probabilities;
+  const some = await load(MODEL, { labels: ["sadness", "anger"] });
+  t.after(() => some.release());
+  for (const chosen of [some, recognizer.choosing(new Set(["anger", "sadness"]))]) {
+    assert.deepEqual(chosen.labels, ["anger", "sadness"]);
+    const { label, confidence, probabilities } = await chosen.predict(samples, 16_000);
+    assert.deepEqual(Object.keys(probabilities), ["anger", "sadness"]);
+    for (const name of chosen.labels) {
+      assert.ok(Math.abs(probabilities[name] - all[name] / (all.anger + all.sadness)) < 1e-12);
+    }
+    assert.equal(confidence, probabilities[label]);
+    for await (const { probabilities: p } of chosen.segments(samples, 16_000, { hopS: 1 })) {
+      assert.ok(Math.abs(p.anger + p.sadness - 1) < 1e-12);
+    }
+  }
+  assert.equal(recognizer.labels.length, 7);
+  for (const labels of [["anger", "joy"], ["anger"], []]) {
+    assert.throws(() => recognizer.choosing(labels), LightserError);
+  }
+});
+
 test("a model that was changed is refused", async (t) => {
   const swapped = await changed(t, async (folder) => {
     const bytes = await readFile(join(folder, "model.onnx"));

@@ -3,7 +3,8 @@ import { BadAudio, load, loadGate, listen, Stream, type Card, type Prediction, t
 import { open, Recognizer, type Smoothing } from "lightser-web/core";
 
 export async function use(samples: Float32Array): Promise<[Prediction, Segment[], Card]> {
-  const recognizer: Recognizer = await load("https://example.org/model/", { verify: true });
+  const every: Recognizer = await load("https://example.org/model/", { verify: true });
+  const recognizer: Recognizer = every.choosing(["anger", "neutral"]);
   const prediction = await recognizer.predict(samples, 48_000);
   const probability: number | undefined = prediction.probabilities["anger"];
   const smoothing: Smoothing = { timeS: 0.5, margin: probability };
