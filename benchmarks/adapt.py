@@ -24,7 +24,7 @@ from torch import Tensor
 from lightser import metrics
 from lightser.audio.files import read_audio
 from lightser.card import read_card
-from lightser.corpora import CORPORA, load_corpus
+from lightser.corpora import load_corpus
 from lightser.inference.bundled import find_model
 from lightser.training.adapt import adapt_norms, features_to_adapt_to
 from lightser.training.batches import cut_windows
@@ -163,7 +163,7 @@ def row(
     n = len(LABELS)
     ua = metrics.ua(metrics.confusion(truth, predicted, n))
     low, high = metrics.interval_over_speakers(truth, predicted, speakers, "ua", n_classes=n)
-    cells = [CORPORA[corpus].title.split(",")[0].split(":")[0], what]
+    cells = [f"`{corpus}`", what]
     cells.append(f"{100 * ua:.1f} [{100 * low:.1f}–{100 * high:.1f}]")
     if before is None:
         return f"| {' | '.join(cells)} |  |  |"

@@ -47,7 +47,7 @@ def adapt(
     try:
         from lightser.export.adapted import check_adaptable, write_adapted_model
     except ImportError as error:
-        raise MissingExtra("Adapting", "export") from error
+        raise MissingExtra("Adapting", "train") from error
     from lightser.card import read_card
 
     folder = find_model(model)
