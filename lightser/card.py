@@ -125,6 +125,7 @@ class Card:
         intended_use: what it is good for.
         limits: what it must not be trusted with.
         created: date, ISO 8601.
+        adapted_to: recordings without labels whose statistics its batch norms have.
         format: of the card; another number cannot be read by this version.
     """
 
@@ -146,6 +147,7 @@ class Card:
     intended_use: str
     limits: str
     created: str
+    adapted_to: int = 0
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -266,6 +268,8 @@ def _build(cls: type[T], data: dict[str, Any], *, where: str) -> T:
     values = {}
     for field in fields(cls):  # type: ignore[arg-type]  # T is one of the dataclasses above
         if field.name not in data:
+            if field.default is not dataclasses.MISSING:
+                continue  # what the first cards could not say
             raise BadModel(f"{where}: '{field.name}' is missing.")
         values[field.name] = _convert(hints[field.name], data[field.name], f"{where}: {field.name}")
     return cls(**values)

@@ -40,6 +40,13 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def folder_by_label(root: Path) -> Path:
+    for label, clip in {"anger": ANGER, "sadness": SADNESS}.items():
+        (root / "corpus" / label).mkdir(parents=True)
+        shutil.copy(clip, root / "corpus" / label)
+    return root / "corpus"
+
+
 def windows_in(folder: Path) -> list[np.ndarray]:
     return [read_audio(path)[:48_000] for path in sorted(folder.glob("*.flac"))]
 
@@ -106,6 +113,10 @@ def test_an_adapted_model_listens_and_says_what_it_is(
     assert after.card.scores == () and after.card.trained_on == before.card.trained_on
     assert after.card.license == before.card.license and after.card.name == "me"
     assert "adapted to 12 recordings without labels" in after.card.limits
+    assert (before.card.adapted_to, after.card.adapted_to) == (0, 12)
+    assert "adapted to   12 recordings" in lightser("models", out).out
+    told = lightser("evaluate", out, "--corpus", f"folder={folder_by_label(tmp_path)}")
+    assert "adapted to 12 recordings without labels: transductive, if they are of" in told.out
 
     again = lightser("adapt", "default", recordings, "--out", out)
     assert again.code == 2 and "--overwrite" in again.err

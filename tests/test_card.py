@@ -56,7 +56,15 @@ def test_a_card_that_cannot_be_put_in_place_leaves_nothing_behind(folder: Path) 
     assert sorted(folder.iterdir()) == before
 
 
-@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Card)])
+def test_cards_of_before_there_was_adapting_can_be_read(folder: Path) -> None:
+    edit(folder, lambda data: data.pop("adapted_to"))
+    assert read_card(folder).adapted_to == 0
+
+
+KEYS = [field.name for field in dataclasses.fields(Card) if field.name != "adapted_to"]
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_a_missing_key_is_named(folder: Path, key: str) -> None:
     edit(folder, lambda data: data.pop(key))
     with pytest.raises(BadModel, match=key):

@@ -70,7 +70,7 @@ def adapt(
         if len(clips) < LEAST_CLIPS:
             raise LightserError(
                 f"{len(clips)} recordings of speech say too little of a voice; give at least "
-                f"{LEAST_CLIPS}, better 40"
+                f"{LEAST_CLIPS}"
             )
         write_adapted_model(folder, clips, out, overwrite=overwrite)
     print(out)

@@ -308,9 +308,12 @@ def describe(
     if heard:
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
     else:
-        note = (
-            f"Trained on {trained}, tested on all {in_words(match.names)} of {in_words(parts)}, "
-            "to which nothing was adapted."
+        note = f"Trained on {trained}, tested on all {in_words(match.names)} of {in_words(parts)}"
+        note += "." if card.adapted_to else ", to which nothing was adapted."
+    if card.adapted_to:
+        note += (
+            f" Its batch norms were adapted to {card.adapted_to} recordings without labels: "
+            "transductive, if they are of these voices."
         )
     if match.left_out:
         note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
@@ -333,7 +336,7 @@ def describe(
         "protocol_note": note,
         "selected_on": "",
         "speaker_independent": not heard,
-        "transductive": False,
+        "transductive": card.adapted_to > 0,
         "corpus": corpus,
         "labels": list(recognizer.labels),
         "label_map": match.names,

@@ -54,7 +54,8 @@ def write_adapted_model(
         intended_use=card.intended_use,
         limits=(
             f"{card.limits} This is {card.name}, adapted to {len(clips)} recordings without "
-            "labels; how well it does since, nobody has measured."
+            "labels; its confidences are calibrated for the voices of before."
         ),
+        adapted_to=len(clips),
     )
     return write_model_folder(system, facts, out, overwrite=overwrite)

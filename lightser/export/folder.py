@@ -54,6 +54,7 @@ class CardFacts:
     seed: int
     intended_use: str
     limits: str
+    adapted_to: int = 0
 
 
 def write_model_folder(
