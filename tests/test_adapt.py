@@ -15,9 +15,12 @@ from lightser import Recognizer, metrics
 from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
 from lightser.corpora import load_corpus
+from lightser.corpora.emodb import LABELS
 from lightser.errors import BadModel
 from lightser.export.folder import WEIGHTS
 from lightser.inference.bundled import find_model
+from lightser.inference.segments import pad_to
+from lightser.report.results import read_result
 from lightser.training.adapt import AT_ONCE, adapt_norms, features_to_adapt_to, norms_of
 from lightser.training.system import System
 
@@ -138,6 +141,66 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     refused = lightser("adapt", model, *given[files], "--out", tmp_path / "me")
     assert refused.code == 2 and said in refused.err and refused.out == ""
     assert "Traceback" not in refused.err and not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def two_voices(recordings: Path, tmp_path: Path) -> Path:
+    """A table of twelve recordings by each of two speakers, of whom one speaks a moment earlier."""
+    lines = ["utterance,file,start,end,label,speaker"]
+    for speaker, start in (("a", 0.0), ("b", 0.1)):
+        for path in sorted(recordings.glob("*.flac")):
+            label = LABELS[path.name[5]]
+            lines.append(f"{speaker}-{path.stem},{path},{start},1.3,{label},{speaker}")
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "clips.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path / "voices"
+
+
+def test_each_speaker_is_scored_by_a_model_adapted_to_others_of_their_clips(
+    two_voices: Path, tmp_path: Path, lightser: Lightser
+) -> None:
+    words = ("evaluate", "default", "--corpus", f"table={two_voices}", "--adapt", 10)
+    said = lightser(*words, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    result = read_result(tmp_path / "out")
+    assert result.scores["transductive"] and not result.is_honest
+    assert "adapted to 10 other utterances of theirs, without labels" in said.out
+    answers = result.predictions
+    assert sorted(answers["speaker"]) == ["a", "a", "b", "b"]
+
+    # As if it were done by hand, of the first speaker.
+    tested = set(answers["utterance"])
+    table = load_corpus("table", two_voices)
+    rng = np.random.default_rng(0)
+    own = table[table["speaker"] == "a"]
+    order = rng.permutation(12)
+    assert set(own["utterance"].iloc[order[10:]]) == tested & set(own["utterance"])
+    system = bundled()
+    heard = [read_audio(path, 16_000, start=0, end=1.3) for path in own["file"].iloc[order[:10]]]
+    adapt_norms(system, features_to_adapt_to(system, heard))
+    for i in order[10:]:
+        samples = read_audio(own["file"].iloc[i], 16_000, start=0, end=1.3)
+        with torch.no_grad():
+            expected = system(torch.from_numpy(pad_to(samples, 48_000))[None])[0].numpy()
+        row = answers[answers["utterance"] == own["utterance"].iloc[i]].iloc[0]
+        got = [row[f"p_{label}"] for label in result.labels]
+        np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--adapt", "12"), "Speaker a of table has 12 utterances, and 12 would be adapted to"),
+        (("--adapt", "10", "--on-card"), "quotes the model as it is"),
+        (("--adapt", "3"), "10"),
+    ],
+)
+def test_adapting_to_too_many_or_too_few_is_refused(
+    words: tuple[str, ...], said: str, two_voices: Path, tmp_path: Path, lightser: Lightser
+) -> None:
+    given = ("--corpus", f"table={two_voices}", "--out", tmp_path / "out")
+    refused = lightser("evaluate", "default", *given, *words)
+    assert refused.code == 2 and said in refused.err and not (tmp_path / "out").exists()
 
 
 @torch.no_grad()

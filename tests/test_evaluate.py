@@ -111,7 +111,7 @@ def test_labels_that_the_model_does_not_know_are_left_out_and_counted(
 ) -> None:
     corpus = labelled(anger=ANGER, sadness=SADNESS, surprise=HAPPINESS)
     done = evaluate(model, f"folder={corpus}", "--out", str(tmp_path / "out"))
-    assert "left out, as tiny does not know the label: surprise (1)" in done.stderr
+    assert "left out, as not among the labels to choose from: surprise (1)" in done.stderr
     assert "2 utterances" in done.stdout
     scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert scores["left_out"] == {"surprise": 1}

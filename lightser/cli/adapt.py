@@ -41,6 +41,7 @@ def adapt(
     told apart. Weights stay as they are; batch norms take their statistics from these recordings.
     Exit code 2 if some could not be read; the others are taken all the same.
     """
+    from lightser.audio.files import read_audio
     from lightser.inference.bundled import find_model
     from lightser.inference.finding import find_audio
 
@@ -62,7 +63,8 @@ def adapt(
             for i, name in enumerate(names):
                 tell(i, len(names))
                 try:
-                    clips.append(windows_of(name, card))
+                    samples = read_audio(name, card.sample_rate)
+                    clips.append(windows_of(samples, card, name))
                 except BadAudio as error:
                     problems.append(error)
         for problem in problems:
@@ -79,16 +81,17 @@ def adapt(
         raise typer.Exit(2)
 
 
-def windows_of(name: str, card: "Card") -> "list[NDArray[np.float32]]":
-    """Return the windows ``[T]`` of a recording in which there is something to hear.
+def windows_of(
+    samples: "NDArray[np.float32]", card: "Card", name: str
+) -> "list[NDArray[np.float32]]":
+    """Return the windows ``[T]`` of a recording ``[T]`` in which there is something to hear.
 
     Raises:
-        BadAudio: it cannot be read, or is silent.
+        BadAudio: it is silent.
     """
-    from lightser.audio.files import check_audible, read_audio
+    from lightser.audio.files import check_audible
     from lightser.inference.segments import cut, window_starts
 
-    samples = read_audio(name, card.sample_rate)
     check_audible(samples, name)
     size = round(card.window_s * card.sample_rate)
     windows = []

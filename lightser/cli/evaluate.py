@@ -2,12 +2,11 @@
 
 import difflib
 import json
-import math
 import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +15,10 @@ import typer
 
 from lightser.card import OTHER_CORPUS, Card, Score, read_card, write_card
 from lightser.cli import app
+from lightser.cli.adapt import LEAST_CLIPS
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.corpus import Options, progress_bar, read_options
+from lightser.cli.corpus_answers import predict_adapted, predict_all
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadResults, LightserError, MissingExtra, UnknownName
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from lightser.inference import Recognizer
 
-FOLD = "all"
 HEARD = "training score"
 
 
@@ -53,6 +53,15 @@ def evaluate(
     ] = None,
     labels: Labels = None,
     option: Options = None,
+    adapt: Annotated[
+        int | None,
+        typer.Option(
+            min=LEAST_CLIPS,
+            metavar="N",
+            help="Adapt the model to each speaker, by N of their utterances without labels, and "
+            "score the others.",
+        ),
+    ] = None,
     on_card: Annotated[
         bool,
         typer.Option(
@@ -77,6 +86,8 @@ def evaluate(
     ((name, folder),) = corpus_folders([corpus]).items()
     if out is not None:
         refuse_other_results(out)
+    if on_card and adapt:
+        raise LightserError("--on-card quotes the model as it is; leave out --adapt")
     with spoken_warnings():
         recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
         table = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
@@ -90,13 +101,17 @@ def evaluate(
 
         began = time.monotonic()
         with progress_bar(f"Listening to {name}") as tell:
-            predictions, problems = predict_all(recognizer, kept, match.names, tell)
+            if adapt:
+                answers = predict_adapted(recognizer, kept, match.names, tell, n=adapt)
+            else:
+                answers = predict_all(recognizer, kept, match.names, tell)
+            predictions, problems = answers
     if predictions.empty:
         raise BadCorpus(f"None of the {len(kept)} utterances could be read: {problems[0]}")
     scores = score_predictions(predictions, recognizer.labels)
     minutes = (time.monotonic() - began) / 60
     parts = list(dict.fromkeys(predictions["corpus"]))
-    facts = describe(recognizer, name, parts, heard, match, minutes=minutes)
+    facts = describe(recognizer, name, parts, heard, match, adapt=adapt or 0, minutes=minutes)
     if out is not None:
         write_results(out, predictions, facts | scores)
     print_scores(predictions, recognizer.labels, facts, scores)
@@ -214,7 +229,7 @@ def warnings_of(card: Card, corpus: str, heard: bool, match: Match) -> list[str]
         )
     if match.left_out:
         counted = ", ".join(f"{label} ({n})" for label, n in match.left_out.items())
-        lines.append(f"left out, as {card.name} does not know the label: {counted}")
+        lines.append(f"left out, as not among the labels to choose from: {counted}")
     if match.never_true:
         lines.append(
             f"{corpus} has no {' and no '.join(match.never_true)}; answers of that kind are wrong "
@@ -232,53 +247,6 @@ def has_heard(card: Card, corpora: set[str]) -> bool:
     return any(trained.corpus in corpora for trained in card.trained_on)
 
 
-# --- predictions ---
-
-
-def predict_all(
-    recognizer: "Recognizer",
-    table: "pd.DataFrame",
-    names: Mapping[str, str],
-    tell: Callable[[int, int], None],
-) -> "tuple[pd.DataFrame, list[LightserError]]":
-    """Return the predictions table of an utterance table, and why some rows are not in it."""
-    import pandas as pd
-
-    rows, problems = [], []
-    for i, row in enumerate(table.to_dict("records")):
-        tell(i, len(table))
-        try:
-            probabilities = hear(recognizer, row)
-        except LightserError as error:
-            problems.append(error)
-            continue
-        rows.append(
-            {
-                "utterance": row["utterance"],
-                "corpus": row["corpus"],
-                "speaker": row["speaker"],
-                "fold": FOLD,
-                "seed": recognizer.card.seed,
-                "truth": names[str(row["label"])],
-                "predicted": max(probabilities, key=lambda label: probabilities[label]),
-                **{f"p_{label}": round(p, 6) for label, p in probabilities.items()},
-            }
-        )
-    return pd.DataFrame(rows), problems
-
-
-def hear(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> dict[str, float]:
-    """Return the probabilities of one row of an utterance table: a file, or a part of it."""
-    from lightser.audio.files import read_audio
-
-    start, end = (None if math.isnan(row[edge]) else float(row[edge]) for edge in ("start", "end"))
-    if start is None and end is None:
-        return recognizer.predict(row["file"]).probabilities
-    rate = recognizer.card.sample_rate
-    samples = read_audio(row["file"], rate, start=start, end=end)
-    return recognizer.predict(samples, rate).probabilities
-
-
 # --- what is written and printed ---
 
 
@@ -289,6 +257,7 @@ def describe(
     heard: bool,
     match: Match,
     *,
+    adapt: int,
     minutes: float,
 ) -> dict[str, Any]:
     """Return what ``scores.json`` says beside the scores, as after training.
@@ -299,6 +268,7 @@ def describe(
         parts: the corpora that its utterances are of.
         heard: whether the model was trained on one of them.
         match: whose labels were scored.
+        adapt: to how many utterances of each speaker it was adapted.
         minutes: that it took.
     """
     import lightser
@@ -309,7 +279,12 @@ def describe(
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
     else:
         note = f"Trained on {trained}, tested on all {in_words(match.names)} of {in_words(parts)}"
-        note += "." if card.adapted_to else ", to which nothing was adapted."
+        note += "." if adapt or card.adapted_to else ", to which nothing was adapted."
+    if adapt:
+        note += (
+            f" For each speaker anew its batch norms were adapted to {adapt} other utterances of "
+            "theirs, without labels."
+        )
     if card.adapted_to:
         note += (
             f" Its batch norms were adapted to {card.adapted_to} recordings without labels: "
@@ -321,6 +296,8 @@ def describe(
     if len(recognizer.labels) < len(card.labels):
         note += f" It chose from {in_words(recognizer.labels)}."
         title += f", of {len(recognizer.labels)} labels"
+    if adapt:
+        title += f", adapted to {adapt} of each speaker"
     return {
         "recipe": title,
         "title": title,
@@ -336,7 +313,7 @@ def describe(
         "protocol_note": note,
         "selected_on": "",
         "speaker_independent": not heard,
-        "transductive": card.adapted_to > 0,
+        "transductive": adapt > 0 or card.adapted_to > 0,
         "corpus": corpus,
         "labels": list(recognizer.labels),
         "label_map": match.names,

@@ -21,6 +21,18 @@ def check_adaptable(model: Path) -> None:
     norms_of(System.load(model / WEIGHTS))
 
 
+def adapted_system(model: Path, clips: Sequence[Sequence[NDArray[np.float32]]]) -> System:
+    """Return the system of a model folder, adapted to clips, of each of which it gets the windows.
+
+    Raises:
+        BadModel: the folder is incomplete, or its network has no batch norm.
+    """
+    system = System.load(model / WEIGHTS)
+    windows = [window for clip in clips for window in clip]
+    adapt_norms(system, features_to_adapt_to(system, windows))
+    return system
+
+
 def write_adapted_model(
     model: Path, clips: Sequence[Sequence[NDArray[np.float32]]], out: Path, *, overwrite: bool
 ) -> Card:
@@ -39,9 +51,7 @@ def write_adapted_model(
     """
     card = read_card(model)
     verify_files(model, card)
-    system = System.load(model / WEIGHTS)
-    windows = [window for clip in clips for window in clip]
-    adapt_norms(system, features_to_adapt_to(system, windows))
+    system = adapted_system(model, clips)
     facts = CardFacts(
         labels=card.labels,
         window_s=card.window_s,

@@ -89,7 +89,9 @@ class Recognizer:
         self._pool = ThreadPoolExecutor(threads, "listen") if threads > 1 else None
         self._window = round(card.window_s * card.sample_rate)  # samples
         self._least = round(card.min_s * card.sample_rate)  # samples
+        self._sharing: Sharing | None
         self._sharing = Sharing((folder / MODEL).read_bytes, self._ask_model, self._window)
+        self._run: Callable[[Wave], NDArray[np.float64]] = self._run_session
 
     @classmethod
     def load(
@@ -154,6 +156,17 @@ class Recognizer:
                 f"{', '.join(known)}."
             )
         one._kept = [known.index(label) for label in one.labels]
+        return one
+
+    def answering(self, run: Callable[[Wave], NDArray[np.float64]]) -> "Recognizer":
+        """Return a recogniser that listens in the same way, and puts windows to another model.
+
+        Args:
+            run: gives the probabilities ``[B, C]`` of windows ``[B, T]``, for all that the card's
+                model knows.
+        """
+        one = copy.copy(self)
+        one._run, one._sharing = run, None
         return one
 
     def __repr__(self) -> str:
@@ -289,7 +302,7 @@ class Recognizer:
         Returns:
             None where windows have nothing in common, or the model does not allow to share it.
         """
-        if hop >= window or not self._least <= window <= self._window:
+        if self._sharing is None or hop >= window or not self._least <= window <= self._window:
             return None
         halves = self._sharing.halves(window, hop)
         if halves is None:
@@ -374,7 +387,7 @@ class Recognizer:
         answer: NDArray[np.float64] = self._run(window[None])[0]
         return answer
 
-    def _run(self, windows: Wave) -> NDArray[np.float64]:
+    def _run_session(self, windows: Wave) -> NDArray[np.float64]:
         (probabilities,) = self._session.run(["probabilities"], {"samples": windows})
         return np.asarray(probabilities, dtype=np.float64)
 
