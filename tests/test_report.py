@@ -601,6 +601,15 @@ def test_a_table_keeps_honest_results_apart_and_puts_them_first(results: list[Re
         assert scores == sorted(scores, reverse=True)
 
 
+def test_what_was_adapted_to_the_test_speakers_stands_under_a_heading_of_its_own(
+    honest_one: Result, published_one: Result
+) -> None:
+    adapted = replace(honest_one, scores={**honest_one.scores, "transductive": True})
+    selected = replace(published_one, scores={**published_one.scores, "transductive": True})
+    headings = [tables.heading_of(result) for result in (honest_one, adapted, selected)]
+    assert headings == [tables.HONEST, tables.ADAPTED, tables.LAX]
+
+
 def test_markdown_has_a_cell_under_every_heading(results: list[Result]) -> None:
     awkward = replace(results[0], scores={**results[0].scores, "title": "a|b *c* <d>"})
     text = tables.to_markdown([awkward, *results[1:]])

@@ -13,8 +13,9 @@ from lightser.whole import write_whole
 
 HONEST = "Honest: the test speakers had no part in training or in choosing the epoch"
 LAX = "As published: the test speakers, or the test set itself, had a part in training"
+ADAPTED = "Transductive: the model was adapted to the test speakers, without their labels"
 TRAINING = "Training scores: the model has heard these very utterances"
-HEADINGS = (HONEST, LAX, TRAINING)
+HEADINGS = (HONEST, ADAPTED, LAX, TRAINING)
 
 HEADERS = (
     "System",
@@ -50,7 +51,13 @@ def heading_of(result: Result) -> str:
     """Return under which of the :data:`HEADINGS` a result stands."""
     if result.is_honest:
         return HONEST
-    return TRAINING if result.scores.get("protocol") == "training score" else LAX
+    if result.scores.get("protocol") == "training score":
+        return TRAINING
+    is_only_adapted = result.scores.get("transductive", False) and (
+        result.scores.get("speaker_independent", False)
+        and result.scores.get("selected_on") != "test_wa"
+    )
+    return ADAPTED if is_only_adapted else LAX
 
 
 def ordered(results: Iterable[Result]) -> list[Result]:
