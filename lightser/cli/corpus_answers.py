@@ -87,7 +87,7 @@ def predict_adapted(
     problems: list[LightserError] = []
     done = 0
     rng = np.random.default_rng(0)
-    for _, own in table.groupby(["corpus", "speaker"]):
+    for (corpus, speaker), own in table.groupby(["corpus", "speaker"]):
         order = rng.permutation(len(own))
         clips = []
         for row in own.iloc[order[:n]].to_dict("records"):
@@ -95,6 +95,10 @@ def predict_adapted(
                 clips.append(windows_of(samples_of(recognizer, row), recognizer.card, row["file"]))
             except BadAudio as error:
                 problems.append(error)
+        if not clips:
+            raise BadCorpus(
+                f"Of speaker {speaker} of {corpus} nothing can be heard to adapt to: {problems[-1]}"
+            )
         adapted = recognizer.answering(runner_of(adapted_system(recognizer.folder, clips)))
         rest = own.iloc[np.sort(order[n:])]
         answers, bad = predict_all(adapted, rest, names, lambda i, of: None)

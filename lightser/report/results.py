@@ -87,10 +87,14 @@ class Result:
     @property
     def is_honest(self) -> bool:
         """Whether nothing of the test speakers was used: not to train, choose or normalise."""
+        return self.is_untaught and not self.scores.get("transductive", False)
+
+    @property
+    def is_untaught(self) -> bool:
+        """Whether no label of the test speakers was used: neither to train nor to choose."""
         return bool(
             self.scores.get("speaker_independent", False)
             and self.scores.get("selected_on") != "test_wa"
-            and not self.scores.get("transductive", False)
         )
 
     @property

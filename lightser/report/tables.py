@@ -53,11 +53,7 @@ def heading_of(result: Result) -> str:
         return HONEST
     if result.scores.get("protocol") == "training score":
         return TRAINING
-    is_only_adapted = result.scores.get("transductive", False) and (
-        result.scores.get("speaker_independent", False)
-        and result.scores.get("selected_on") != "test_wa"
-    )
-    return ADAPTED if is_only_adapted else LAX
+    return ADAPTED if result.is_untaught else LAX
 
 
 def ordered(results: Iterable[Result]) -> list[Result]:
