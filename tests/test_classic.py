@@ -229,7 +229,7 @@ def test_a_share_of_nothing_is_nothing(tmp_path):
 
 def test_one_sees_how_far_functionals_are():
     state = {"what": "functionals", "update": 10, "updates": 40, "seconds": 60.0}
-    assert words(state) == "functionals, 3 min left"
+    assert words(state, {"update": 0, "seconds": 0.0}) == "functionals, 3 min left"
 
 
 def test_there_may_be_two_classes():

@@ -25,6 +25,7 @@ class Watch:
         self.n_jobs, self.n_done = n_jobs, n_done
         self._spoke = time.monotonic()
         self._rows: dict[str, TaskID] = {}
+        self._first: dict[str, dict[str, Any]] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -51,16 +52,21 @@ class Watch:
 
     def running(self, states: dict[str, dict[str, Any]]) -> None:
         """Take the states of the jobs that run now."""
+        for name, state in states.items():
+            first = self._first.get(name)
+            if first is None or state["update"] < first["update"]:  # it fell back to a checkpoint
+                self._first[name] = state
         if not self.is_live:
             if states and time.monotonic() - self._spoke > LINE_EVERY_S:
                 self._spoke = time.monotonic()
                 for name, state in states.items():
-                    print(f"{name}: {words(state)}", file=sys.stderr, flush=True)
+                    print(f"{name}: {words(state, self._first[name])}", file=sys.stderr, flush=True)
             return
         for name, state in states.items():
             if name not in self._rows:
                 self._rows[name] = self._bars.add_task(name, total=state["updates"], words="")
-            self._bars.update(self._rows[name], completed=state["update"], words=words(state))
+            said = words(state, self._first[name])
+            self._bars.update(self._rows[name], completed=state["update"], words=said)
 
     def done(self, name: str, scores: dict[str, Any]) -> None:
         """Take one job off, and tell the pooled scores so far."""
@@ -81,11 +87,19 @@ class Watch:
         return f"{self.n_done} of {self.n_jobs}"
 
 
-def words(state: dict[str, Any]) -> str:
-    """Say where a job is.
+def words(state: dict[str, Any], first: dict[str, Any]) -> str:
+    """Say where a job is, and for how long it will go on at the pace since it was first seen.
 
-    >>> words({"epoch": 3.0, "train_loss": 0.51, "valid_ua": 0.7, "seconds": 30.0,
-    ...        "update": 10, "updates": 40, "test_ua": None})
+    What came before says nothing of this: a job that is resumed may have been on another machine,
+    or on this one as it was busy.
+
+    Args:
+        state: of the job now.
+        first: of the same job as it was first seen; where nothing was done since, no time is said.
+
+    >>> first = {"update": 0, "seconds": 5.0}
+    >>> words({"epoch": 3.0, "train_loss": 0.51, "valid_ua": 0.7, "seconds": 35.0,
+    ...        "update": 10, "updates": 40, "test_ua": None}, first)
     'epoch 3, loss 0.510, valid UA 70.0%, 2 min left'
     """
     if "what" in state:  # the classic has no epochs
@@ -95,5 +109,8 @@ def words(state: dict[str, Any]) -> str:
     for part in ("valid", "test"):
         if state.get(f"{part}_ua") is not None:
             said.append(f"{part} UA {state[f'{part}_ua']:.1%}")
-    left = state["seconds"] / state["update"] * (state["updates"] - state["update"]) / 60
-    return ", ".join([*said, f"{left:.0f} min left"])
+    done = state["update"] - first["update"]
+    if done:
+        pace = (state["seconds"] - first["seconds"]) / done
+        said.append(f"{pace * (state['updates'] - state['update']) / 60:.0f} min left")
+    return ", ".join(said)
