@@ -119,6 +119,17 @@ def test_labels_that_the_model_does_not_know_are_left_out_and_counted(
     assert scores["n_utterances"] == 2
 
 
+def test_nothing_is_proposed_to_choose_from_where_one_label_occurs(
+    model: Path, labelled: Callable[..., Path]
+) -> None:
+    corpus = labelled(anger=ANGER, sadness=SADNESS)
+    done = evaluate(model, f"folder={corpus}")
+    assert "(--labels anger,sadness chooses from the others)" in done.stderr
+    shutil.rmtree(corpus / "sadness")
+    done = evaluate(model, f"folder={corpus}")
+    assert "answers of that kind are wrong" in done.stderr and "--labels" not in done.stderr
+
+
 def test_labels_to_choose_from_are_said_with_the_score(
     model: Path, labelled: Callable[..., Path], tmp_path: Path
 ) -> None:

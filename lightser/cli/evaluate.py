@@ -231,10 +231,12 @@ def warnings_of(card: Card, corpus: str, heard: bool, match: Match) -> list[str]
         counted = ", ".join(f"{label} ({n})" for label, n in match.left_out.items())
         lines.append(f"left out, as not among the labels to choose from: {counted}")
     if match.never_true:
-        lines.append(
-            f"{corpus} has no {' and no '.join(match.never_true)}; answers of that kind are wrong "
-            f"(--labels {','.join(sorted(set(match.names.values())))} chooses from the others)"
-        )
+        missing = " and no ".join(match.never_true)
+        line = f"{corpus} has no {missing}; answers of that kind are wrong"
+        occur = sorted(set(match.names.values()))
+        if len(occur) > 1:  # there must be something to choose from
+            line += f" (--labels {','.join(occur)} chooses from the others)"
+        lines.append(line)
     return lines
 
 
