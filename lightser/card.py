@@ -71,9 +71,10 @@ class Score:
         ua_interval: 95 % interval of ``ua``.
         interval: over what it was resampled: "speakers" or "utterances".
         seeds: of the runs behind it.
-        recipe: path of the recipe.
+        recipe: path of the recipe; the title of the results, where no recipe made them.
         commit: that it was run at.
         n_utterances: how many were tested.
+        labels: that it chose from; none if from all of the model's.
     """
 
     corpus: str
@@ -89,6 +90,7 @@ class Score:
     recipe: str
     commit: str
     n_utterances: int
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

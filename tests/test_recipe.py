@@ -320,7 +320,7 @@ def committed():
     found = {}
     for path in sorted(RESULTS.rglob("scores.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if (recipe_folder() / f"{facts['recipe']}.toml").is_file():
+        if (recipe_folder() / f"{facts.get('recipe')}.toml").is_file():
             found[path.parent.relative_to(RESULTS).as_posix()] = facts
     return found
 

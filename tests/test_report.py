@@ -651,8 +651,8 @@ def test_what_is_quick_or_incomplete_is_marked(results: list[Result]) -> None:
     quick = tables.cells(by_name(results, "zhong2020/table4/emodb-n2-ce"))
     partial = tables.cells(by_name(results, "zhong2020/table4/emodb-n4-ce"))
     assert "quick run" in quick[1]
-    assert partial[-1] == "9 of 27 jobs"
-    assert "9 of 27 jobs" in partial[1]
+    assert partial[-1] == "9 of 27 folds"
+    assert "9 of 27 folds" in partial[1]
 
 
 def test_csv_holds_the_scores_as_fractions(results: list[Result]) -> None:
@@ -670,6 +670,36 @@ def test_quick_runs_are_told_only_where_there_is_nothing_else(results: list[Resu
     quick = [result for result in results if result.is_quick]
     assert quick and tables.telling(quick) == quick
     assert tables.telling(results) == [result for result in results if not result.is_quick]
+
+
+def test_a_longer_run_takes_the_place_of_a_shorter_one(results: list[Result]) -> None:
+    whole = by_name(results, "light_sernet/table1/emodb-ce-3s")
+    short = replace(whole, scores={**whole.scores, "length": 0.1})
+    quick = replace(whole, scores={**whole.scores, "quick": True})
+    assert tables.telling([short, whole, quick]) == [whole]
+    assert tables.telling([short, quick]) == [short]
+
+
+def test_scores_on_other_utterances_are_another_table(results: list[Result]) -> None:
+    one = by_name(results, "honest/emodb-light_sernet")
+    two, three = (
+        replace(one, scores={**one.scores, "corpus": "together", "by_corpus": dict.fromkeys(parts)})
+        for parts in ("ab", "abc")
+    )
+    assert [tested for tested, _, _ in tables.grouped([three, two, one])] == [
+        "emodb",
+        "a+b",
+        "a+b+c",
+    ]
+    assert [tables.short_title(r.tested) for r in (one, two)] == ["Emo-DB", "a + b"]
+
+
+def test_what_was_adapted_to_the_test_speakers_has_a_mark_of_its_own(results: list[Result]) -> None:
+    honest = by_name(results, "honest/emodb-light_sernet")
+    adapted = replace(honest, scores={**honest.scores, "transductive": True})
+    assert (honest.tone, adapted.tone) == ("honest", "adapted")
+    assert "transductive" in texts(plots.intervals([honest, adapted]))
+    assert "as published, ours" not in texts(plots.intervals([honest, adapted]))
 
 
 def test_the_readme_gets_the_table_once_and_keeps_the_rest(
@@ -948,7 +978,8 @@ def test_what_a_result_lacks_stands_beside_its_title_wherever_it_is_drawn(
     assert title in texts(plots.intervals(results))
     wordy = replace(partial, scores={**partial.scores, "title": 80 * "x"})
     (label,) = (text for text in texts(plots.intervals([wordy])) if "x" in text)
-    assert label.endswith("x… (9 of 27 folds)") and len(label) == 56
+    assert label.startswith("xx") and "x…x" in label and label.endswith("x (9 of 27 folds)")
+    assert len(label) == 56
 
 
 def test_recalls_say_in_words_which_are_honest(page: Page) -> None:

@@ -123,7 +123,9 @@ def evaluate(
             print("lightser: nor on the card, which quotes whole corpora", file=sys.stderr)
         raise typer.Exit(2)
     if on_card:
-        note_on_card(find_model(model), scores_for_card(facts | scores))
+        all_labels = len(recognizer.labels) == len(recognizer.card.labels)
+        chosen_from = () if all_labels else recognizer.labels
+        note_on_card(find_model(model), scores_for_card(facts | scores, chosen_from))
 
 
 # --- labels ---
@@ -222,11 +224,15 @@ def warnings_of(card: Card, corpus: str, heard: bool, match: Match) -> list[str]
     """Return what must be said before anybody reads the scores."""
     lines = []
     if heard:
-        lines.append(
+        line = (
             f"WARNING: {card.name} was trained on utterances of {corpus}. This is a training "
-            "score, not a test; its card quotes a score on unheard voices: lightser models "
-            + card.name
+            "score, not a test; "
         )
+        if card.scores:
+            line += f"its card quotes a score on unheard voices: lightser models {card.name}"
+        else:
+            line += f"lightser reproduce {card.recipe} makes one"
+        lines.append(line)
     if match.left_out:
         counted = ", ".join(f"{label} ({n})" for label, n in match.left_out.items())
         lines.append(f"left out, as not among the labels to choose from: {counted}")
@@ -274,6 +280,7 @@ def describe(
         minutes: that it took.
     """
     import lightser
+    from lightser.report.tables import short_title
 
     card = recognizer.card
     trained = ", ".join(part.corpus for part in card.trained_on)
@@ -294,14 +301,13 @@ def describe(
         )
     if match.left_out:
         note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
-    title = f"{card.name} on {corpus}"
+    title = f"{card.name} on {in_words(map(short_title, sorted(parts)))}"
     if len(recognizer.labels) < len(card.labels):
         note += f" It chose from {in_words(recognizer.labels)}."
-        title += f", of {len(recognizer.labels)} labels"
+        title += f", choosing from {len(recognizer.labels)} labels"
     if adapt:
         title += f", adapted to {adapt} of each speaker"
     return {
-        "recipe": title,
         "title": title,
         "system": card.system,
         "model": card.name,

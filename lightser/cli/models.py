@@ -68,7 +68,7 @@ def show_list(cards: "dict[str, Card]", default: str) -> None:
                 percent(score.ua) if score else "-",
                 interval(score) if score else "-",
                 f"{score.corpus} {score.protocol}" if score else "-",
-                ", ".join(f"{s.corpus} {percent(s.ua)}" for s in by_corpus(card)) or "-",
+                ", ".join(map(elsewhere, by_corpus(card))) or "-",
                 size(card.files["model.onnx"].bytes),
                 card.license,
             ]
@@ -105,7 +105,8 @@ def show_list(cards: "dict[str, Card]", default: str) -> None:
     console.print(table)
     console.print(
         "[dim]UA in percent, on voices that were held out; and on other corpora, of which nothing "
-        "had been heard.\nMore of one, and from which labels it chose: lightser models NAME[/]"
+        "had been heard.\nof 5: choosing from five labels only, as --labels does. More of one: "
+        "lightser models NAME[/]"
     )
 
 
@@ -177,6 +178,12 @@ def percent(share: float) -> str:
 
 def by_corpus(card: "Card") -> "list[Score]":
     return sorted(card.elsewhere, key=lambda score: score.corpus)
+
+
+def elsewhere(score: "Score") -> str:
+    """Return for example ``nemo 38.8 of 5``: a score, and from how many labels it chose."""
+    chose = f" of {len(score.labels)}" if score.labels else ""
+    return f"{score.corpus} {percent(score.ua)}{chose}"
 
 
 def interval(score: "Score") -> str:

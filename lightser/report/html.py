@@ -113,10 +113,9 @@ def to_html(
     """
     results = ordered(results)
     told = telling(results)
-    corpora = list(dict.fromkeys(result.corpus for result in told))
+    tested = list(dict.fromkeys(result.tested for result in told))
     overviews = "".join(
-        _overview(corpus, [result for result in told if result.corpus == corpus])
-        for corpus in corpora
+        _overview(name, [result for result in told if result.tested == name]) for name in tested
     )
     sections = "".join(_section(result) for result in told)
     papers = ""
@@ -140,7 +139,7 @@ def to_html(
 <h1>{escape(title)}</h1>
 {f'<p class="lead lax tone">{escape(remark)}</p>' if remark else ""}
 {_lead(results)}
-{_contents(corpora, papers)}
+{_contents(tested, papers)}
 </header>
 <main>
 {papers}
@@ -175,7 +174,7 @@ def _anchors(results: Sequence[Result]) -> dict[Path, str]:
     return {result.folder: _anchor(result) for result in telling(results)}
 
 
-def _contents(corpora: Sequence[str], papers: str) -> str:
+def _contents(tested: Sequence[str], papers: str) -> str:
     """Return links to the parts of the page."""
     parts = [
         ("ladder", "What protocol is worth"),
@@ -183,63 +182,73 @@ def _contents(corpora: Sequence[str], papers: str) -> str:
         ("rows", "Published beside ours"),
     ]
     links = [(at, words) for at, words in parts if f'id="{at}"' in papers]
-    links += [(f"c-{corpus}", short_title(corpus)) for corpus in corpora]
+    links += [(_section_id(name), short_title(name)) for name in tested]
     links += [("results", "One by one"), ("terms", "How these numbers are made")]
     listed = "".join(f'<li><a href="#{at}">{escape(words)}</a></li>' for at, words in links)
     return f'<nav aria-label="On this page"><ul>{listed}</ul></nav>'
 
 
 def _lead(results: Sequence[Result]) -> str:
-    """Say in a few sentences what the page shows: the best honest result and what to compare."""
-    sentences = []
-    for corpus in dict.fromkeys(result.corpus for result in results):
-        here = [result for result in results if result.corpus == corpus]
+    """Say what the page shows: what protocol is worth, and the best of each corpus."""
+    told = []
+    gaps = []
+    for tested in dict.fromkeys(result.tested for result in results):
+        here = [result for result in results if result.tested == tested]
         honest = [result for result in here if result.is_honest and result.is_whole]
-        name = escape(short_title(corpus))
-        if corpus in CORPORA and not CORPORA[corpus].cite:
-            name = name[:1].lower() + name[1:]  # words of ours, not the name of a corpus
-        if honest:
-            best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
-            score = (
-                f'<b class="tone honest">{percent(best.scores["pooled"]["ua"])} UA</b>{_ends(best)}'
-            )
-            if all(result.scores.get("protocol") == OTHER_CORPUS for result in honest):
-                sentences.append(
-                    f"Carried over to {name}, which it never heard, {_link(best)} has {score}."
-                )
-                continue
-            by = "the classic, " if best.is_classic else ""
-            sentences.append(
-                f"On {name}, the best honest result of whole runs is {score} by {by}{_link(best)}."
-            )
-        classic = classics(honest).get(corpus)
+        gaps += _gap(here)
+        if not honest:
+            continue
+        best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
+        name, score = escape(short_title(tested)), _score(best)
+        if all(result.scores.get("protocol") == OTHER_CORPUS for result in honest):
+            told.append(f"{name}, of which it heard nothing: {_link(best)} has {score}.")
+            continue
+        by = "the classic baseline, " if best.is_classic else ""
+        sentence = f"{name}: the best honest result of whole runs is {score} by {by}{_link(best)}."
+        classic = classics(honest).get(tested)
         if classic is not None and not best.is_classic:
-            sentences.append(
-                f"The classic to beat, {_link(classic)}, has "
+            sentence += (
+                f" The classic baseline, {_link(classic)}, has "
                 f"<b>{percent(classic.scores['pooled']['ua'])}</b>."
             )
-        for family in families(here):
-            lax, strict = family[0], family[-1]
-            is_rung = any(result.name.startswith(f"{LADDER}/") for result in family)
-            is_whole = lax.is_whole and strict.is_whole
-            if is_whole and strict.is_honest and not lax.is_honest and not is_rung:
-                loss = lax.scores["pooled"]["ua"] - strict.scores["pooled"]["ua"]
-                sentences.append(
-                    f"One recipe, tested in two ways: {_link(lax)} has "
-                    f'<b class="tone lax">{percent(lax.scores["pooled"]["ua"])}</b> under its '
-                    f'published protocol and <b class="tone honest">'
-                    f"{percent(strict.scores['pooled']['ua'])}</b> under an honest one: "
-                    f"{percent(loss)} points are the protocol's."
-                )
-                break  # one example is enough; the others are in the tables
-    return f'<p class="lead">{" ".join(sentences)}</p>' if sentences else ""
+        told.append(sentence)
+    # One example is enough; the others are in the tables.
+    parts = [f'<p class="lead">{gaps[0]}</p>'] if gaps else []
+    if told:
+        listed = "".join(f"<li>{sentence}</li>" for sentence in told)
+        parts.append(f'<ul class="lead">{listed}</ul>')
+    return "".join(parts)
 
 
-def _overview(corpus: str, results: Sequence[Result]) -> str:
+def _score(result: Result) -> str:
+    ua = percent(result.scores["pooled"]["ua"])
+    return f'<b class="tone {result.tone}">{ua} UA</b>{_ends(result)}'
+
+
+def _gap(results: Sequence[Result]) -> list[str]:
+    """Say of each recipe that ran whole under two protocols what the lax one is worth."""
+    sentences = []
+    for family in families(results):
+        lax, strict = family[0], family[-1]
+        is_rung = any(result.name.startswith(f"{LADDER}/") for result in family)
+        is_whole = lax.is_whole and strict.is_whole
+        if is_whole and strict.is_honest and not lax.is_honest and not is_rung:
+            loss = lax.scores["pooled"]["ua"] - strict.scores["pooled"]["ua"]
+            sentences.append(
+                f"One recipe, tested in two ways: {_link(lax)} has "
+                f'<b class="tone lax">{percent(lax.scores["pooled"]["ua"])}</b> under its '
+                f'published protocol and <b class="tone honest">'
+                f"{percent(strict.scores['pooled']['ua'])}</b> under an honest one: "
+                f"{percent(loss)} points are the protocol's."
+            )
+    return sentences
+
+
+def _overview(tested: str, results: Sequence[Result]) -> str:
     figures = [
         _figure(
             plots.to_svg(
-                plots.intervals(_by_system(results), plots.PAGE), f"Scores with intervals, {corpus}"
+                plots.intervals(_by_system(results), plots.PAGE), f"Scores with intervals, {tested}"
             ),
             "How sure each score is",
             "UA with its 95 % interval over speakers. Two whose intervals overlap may still "
@@ -250,14 +259,14 @@ def _overview(corpus: str, results: Sequence[Result]) -> str:
         figures.append(
             _figure(
                 plots.to_svg(
-                    plots.steps(family, plots.PAGE), f"Steps of protocol {number + 1}, {corpus}"
+                    plots.steps(family, plots.PAGE), f"Steps of protocol {number + 1}, {tested}"
                 ),
                 "What the protocol is worth",
                 f"{escape(family[0].title)}: one recipe, nothing changed but how it is tested.",
             )
         )
-    return f"""<section id="c-{escape(corpus)}">
-<h2>{escape(_corpus_title(corpus))}</h2>
+    return f"""<section id="{_section_id(tested)}">
+<h2>{escape(_corpus_title(tested))}</h2>
 {_table(results)}
 <div class="figures">{"".join(figures)}</div>
 {_recalls(results)}
@@ -265,8 +274,12 @@ def _overview(corpus: str, results: Sequence[Result]) -> str:
 """
 
 
-def _corpus_title(name: str) -> str:
-    return CORPORA[name].title if name in CORPORA else name
+def _section_id(tested: str) -> str:
+    return f"c-{escape(tested)}".replace("+", "-")
+
+
+def _corpus_title(tested: str) -> str:
+    return CORPORA[tested].title if tested in CORPORA else short_title(tested)
 
 
 def _by_system(results: Sequence[Result]) -> list[Result]:
@@ -286,7 +299,7 @@ def _table(results: Sequence[Result]) -> str:
     for _, heading, group in grouped(results):
         rows = "".join(_row(result, left) for result in group)
         bodies.append(
-            f'<tbody class="{_tone(group[0])}"><tr class="group"><th colspan="{len(HEADERS)}" '
+            f'<tbody class="{group[0].tone}"><tr class="group"><th colspan="{len(HEADERS)}" '
             f'scope="rowgroup">{escape(heading)}</th></tr>{rows}</tbody>'
         )
     return (
@@ -377,7 +390,7 @@ def _recalls(results: Sequence[Result]) -> str:
     rows = []
     for _, heading, group in grouped(result for result in results if result.labels == labels):
         rows.append(
-            f'<tr class="group {_tone(group[0])}"><th colspan="{len(labels) + 1}" '
+            f'<tr class="group {group[0].tone}"><th colspan="{len(labels) + 1}" '
             f'scope="rowgroup">{escape(heading.partition(":")[0])}</th></tr>'
         )
         for result in group:
@@ -387,7 +400,7 @@ def _recalls(results: Sequence[Result]) -> str:
                 for share in shares
             )
             rows.append(
-                f'<tr class="{_tone(result)}"><th scope="row">{_link(result)}'
+                f'<tr class="{result.tone}"><th scope="row">{_link(result)}'
                 f"{escape(lacking(result))}</th>{values}</tr>"
             )
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
@@ -431,7 +444,7 @@ def _section(result: Result) -> str:
         ("Machine", escape(_machine(result))),
     ]
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts if text)
-    return f"""<article class="result {_tone(result)}" id="{_anchor(result)}">
+    return f"""<article class="result {result.tone}" id="{_anchor(result)}">
 <h3>{escape(result.title)}</h3>
 {badges}
 <div class="headline">{headline}</div>
@@ -525,10 +538,6 @@ def _machine(result: Result) -> str:
 def _ends(result: Result, score: str = "ua", over: str = "interval_speakers") -> str:
     ends = result.scores[over]
     return in_brackets(ends[score]) if ends else ""
-
-
-def _tone(result: Result) -> str:
-    return "honest" if result.is_honest else "lax"
 
 
 def _anchor(result: Result) -> str:

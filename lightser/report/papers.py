@@ -38,7 +38,6 @@ TITLES = {
 # Rows of other tables that a table begins with, to be compared with its own.
 BEGINS_WITH = {"light_sernet/ablations": "light_sernet/table1/emodb-ce-3s"}
 TWINS = "honest"  # folder of recipes that run the papers' rows under an honest protocol
-HOLD_OUTS = ("light_sernet", "random_holdout")  # protocols whose parts are called so
 LADDER = "ladder"  # folder of recipes that differ in the protocol alone, from lax to strict
 
 
@@ -262,13 +261,7 @@ def absence(recipe: Recipe, given: Collection[str] | None = None) -> str:
 
 def progress_words(result: Result) -> str:
     """Say what a result lacks, or ""; for example ``3 of 10 hold-outs`` or ``quick run``."""
-    scores = result.scores
-    words = [result.cut_words] if result.cut_words else []
-    if not scores.get("complete", True):
-        parts = "hold-outs" if scores.get("protocol") in HOLD_OUTS else "folds"
-        unit = parts if len(scores.get("seeds") or [0]) == 1 else "jobs"
-        words.append(f"{scores.get('folds_done')} of {scores.get('folds_planned')} {unit}")
-    return ", ".join(words)
+    return ", ".join(filter(None, [result.cut_words, result.part_words]))
 
 
 def lacking(result: Result) -> str:
@@ -278,13 +271,13 @@ def lacking(result: Result) -> str:
 
 
 def classics(results: Iterable[Result]) -> dict[str, Result]:
-    """Return by corpus the best honest result of functionals and a linear SVM."""
+    """Return by what was tested the best honest result of functionals and a linear SVM."""
     best: dict[str, Result] = {}
     for result in results:
         if result.is_classic and result.is_honest and result.is_whole:
-            rival = best.get(result.corpus)
+            rival = best.get(result.tested)
             if rival is None or rival.scores["pooled"]["ua"] < result.scores["pooled"]["ua"]:
-                best[result.corpus] = result
+                best[result.tested] = result
     return best
 
 

@@ -50,6 +50,7 @@ class Theme:
     faint: str
     paper: str
     honest: str
+    adapted: str  # to the test speakers, without their labels
     lax: str  # results under a protocol that has seen the test speakers, or the test set
 
 
@@ -59,6 +60,7 @@ LIGHT = Theme(
     faint="#dfe4ea",
     paper="#ffffff",
     honest="#0b6e69",
+    adapted="#6a4c9c",
     lax="#b85410",
 )
 DARK = Theme(
@@ -67,6 +69,7 @@ DARK = Theme(
     faint="#323b44",
     paper="#171b20",
     honest="#52c7b8",
+    adapted="#b9a0ee",
     lax="#f2a45c",
 )
 PAGE = Theme(
@@ -75,7 +78,8 @@ PAGE = Theme(
     faint="#000003",
     paper="#000004",
     honest="#000005",
-    lax="#000006",
+    adapted="#000006",
+    lax="#000007",
 )
 
 # matplotlib types these keys as literals that differ from release to release.
@@ -89,8 +93,11 @@ STYLE: Any = {
 }
 
 
+MARKERS = {"honest": "o", "adapted": "^", "lax": "s"}
+
+
 def result_colour(result: Result, theme: Theme) -> str:
-    return theme.honest if result.is_honest else theme.lax
+    return str(getattr(theme, result.tone))
 
 
 # --- which class is taken for which ---
@@ -256,7 +263,7 @@ def _bracket(axes: Axes, last: float, best: float, theme: Theme) -> None:
 def intervals(results: Sequence[Result], theme: Theme = LIGHT) -> Figure:
     """Draw UA with its interval over speakers for each result, and published figures as diamonds.
 
-    A dashed line marks the best honest classic among the results, if there is one.
+    A dashed line marks the best honest classic baseline among the results, if there is one.
     """
     figure, axes = _figure(WIDTH, 0.42 * len(results) + 0.95, theme)
     for row, result in enumerate(results):
@@ -264,7 +271,7 @@ def intervals(results: Sequence[Result], theme: Theme = LIGHT) -> Figure:
         colour = result_colour(result, theme)
         if ends:
             axes.plot([100 * end for end in ends], [row, row], color=colour, linewidth=2.2)
-        axes.plot(ua, row, "o" if result.is_honest else "s", color=colour, markersize=5.5)
+        axes.plot(ua, row, MARKERS[result.tone], color=colour, markersize=5.5)
         figure_of_paper = published(result, "ua")
         if figure_of_paper is not None:
             axes.plot(
@@ -320,7 +327,7 @@ def steps(family: Sequence[Result], theme: Theme = LIGHT) -> Figure:
             )
         if ends:
             axes.plot([100 * end for end in ends], [row, row], color=colour, linewidth=2.2)
-        axes.plot(ua, row, "o" if result.is_honest else "s", color=colour, markersize=5.5)
+        axes.plot(ua, row, MARKERS[result.tone], color=colour, markersize=5.5)
         _row_label(axes, row, shorten(protocol_words(result), 56), theme)
         _row_number(axes, row, f"{ua:.1f}", colour)
         before = ua
@@ -367,15 +374,17 @@ def _percent_axis(axes: Axes, theme: Theme) -> None:
 
 def _marks(results: Sequence[Result], theme: Theme) -> list[Line2D]:
     """Return what the legend of :func:`intervals` explains, of what is there."""
-    marks: list[tuple[str, dict[str, Any]]] = []
-    if any(result.is_honest for result in results):
-        marks.append(("honest", {"marker": "o", "color": theme.honest}))
-    if not all(result.is_honest for result in results):
-        marks.append(("as published, ours", {"marker": "s", "color": theme.lax}))
+    names = {"honest": "honest", "adapted": "transductive", "lax": "as published, ours"}
+    tones = {result.tone for result in results}
+    marks: list[tuple[str, dict[str, Any]]] = [
+        (name, {"marker": MARKERS[tone], "color": getattr(theme, tone)})
+        for tone, name in names.items()
+        if tone in tones
+    ]
     if any(published(result, "ua") is not None for result in results):
         marks.append(("published", {"marker": "D", "markerfacecolor": "none", "color": theme.ink}))
     if any(result.is_classic and result.is_honest for result in results):
-        marks.append(("classic", {"color": theme.muted, "linestyle": (0, (4, 3))}))
+        marks.append(("classic baseline", {"color": theme.muted, "linestyle": (0, (4, 3))}))
     return [
         Line2D([], [], label=name, markersize=5, **{"linestyle": "none", **look})
         for name, look in marks
@@ -404,12 +413,15 @@ def _percent_range(results: Sequence[Result]) -> tuple[float, float]:
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut ``text`` to ``length`` characters, an ellipsis included.
+    """Cut ``text`` in its middle to ``length`` characters; what tells two apart is at the ends.
 
     >>> shorten("Light-SERNet, focal", 12)
-    'Light-SERNe…'
+    'Light…focal'
     """
-    return text if len(text) <= length else text[: length - 1] + "…"
+    if len(text) <= length:
+        return text
+    left = (length - 1) // 2
+    return f"{text[:left].rstrip()}…{text[left + 1 - length :].lstrip()}"
 
 
 # --- whether its confidence can be believed ---

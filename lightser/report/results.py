@@ -36,6 +36,7 @@ HISTORY_COLUMNS = (
     "test_wa",
     "chosen",
 )
+HOLD_OUTS = ("light_sernet", "random_holdout")  # protocols whose parts are called so
 # What a recipe may change and still be the same system, trained the same way.
 PROTOCOL_KEYS = ("title", "protocol", "seeds", "published")
 
@@ -72,6 +73,11 @@ class Result:
         return str(self.scores.get("corpus", ""))
 
     @property
+    def tested(self) -> str:
+        """The corpus, or, of several, those whose utterances were scored: ``"nemo+ravdess"``."""
+        return "+".join(sorted(self.scores.get("by_corpus") or {})) or self.corpus
+
+    @property
     def labels(self) -> list[str]:
         return list(self.scores["labels"])
 
@@ -98,6 +104,11 @@ class Result:
         )
 
     @property
+    def tone(self) -> str:
+        """The colour of its kind: ``"honest"``, ``"adapted"`` (transductive) or ``"lax"``."""
+        return "honest" if self.is_honest else "adapted" if self.is_untaught else "lax"
+
+    @property
     def is_whole(self) -> bool:
         """Whether every planned job ran, at full length."""
         return bool(self.scores.get("complete", True)) and not self.cut_words
@@ -119,6 +130,16 @@ class Result:
             return "quick run"
         unit = "epochs" if self.scores.get("updates") is None else "updates"
         return f"{100 * self.length:.3g} % of the {unit}" if self.length < 1 else ""
+
+    @property
+    def part_words(self) -> str:
+        """Say how much of what was planned was run, or "": ``3 of 10 hold-outs``."""
+        scores = self.scores
+        if scores.get("complete", True):
+            return ""
+        parts = "hold-outs" if scores.get("protocol") in HOLD_OUTS else "folds"
+        unit = parts if len(scores.get("seeds") or [0]) == 1 else "jobs"
+        return f"{scores.get('folds_done')} of {scores.get('folds_planned')} {unit}"
 
     @property
     def is_classic(self) -> bool:
@@ -154,11 +175,7 @@ class Result:
             words.append("uses the test speaker's data")
         if self.class_words:
             words.append(self.class_words)
-        if self.cut_words:
-            words.append(self.cut_words)
-        if not scores.get("complete", True):
-            words.append(f"{scores.get('folds_done')} of {scores.get('folds_planned')} jobs")
-        return words
+        return words + [lacks for lacks in (self.cut_words, self.part_words) if lacks]
 
 
 def interval(result: Result, score: str) -> tuple[float, float] | None:

@@ -133,9 +133,11 @@ def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> st
         parts += [
             f"*{row.recipe.title} ({row.part})*: {row.note}" for row in table.rows if row.note
         ]
-    for corpus, result in classics(results).items():
-        where = short_title(corpus)
-        parts.append(f"The classic on {where}, {result.title}: {score_words(result)}, honest.")
+    for tested, result in classics(results).items():
+        where = short_title(tested)
+        parts.append(
+            f"The classic baseline on {where}, {result.title}: {score_words(result)}, honest."
+        )
     parts += ["## Recall by class", RECALLS, *recalls_to_markdown(results)]
     parts += ["## All results", to_markdown(telling(results)), f"<!-- {fingerprint(results)} -->"]
     return "\n\n".join(parts) + "\n"
@@ -147,17 +149,17 @@ def note_for(results: Iterable[Result]) -> str:
 
 
 def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
-    """Return a table of recalls for each corpus and set of classes; quick runs are left out.
+    """Return a table of recalls for what was tested and each set of classes, but quick runs.
 
     Beside the title stands how the result was tested: honest, or as published.
     """
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in ordered(results):
         if not result.is_quick:
-            groups.setdefault((result.corpus, *result.labels), []).append(result)
+            groups.setdefault((result.tested, *result.labels), []).append(result)
     return [
         _markdown(
-            (short_title(corpus), "Tested", *labels),
+            (short_title(tested), "Tested", *labels),
             (
                 (
                     result.title + lacking(result),
@@ -167,7 +169,7 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
                 for result in group
             ),
         )
-        for (corpus, *labels), group in groups.items()
+        for (tested, *labels), group in groups.items()
     ]
 
 

@@ -34,7 +34,7 @@ KEY = (
     '<p class="key" aria-hidden="true"><span><i class="paper"></i>published</span>'
     '<span class="lax"><i class="dot"></i>as published, ours</span>'
     '<span class="honest"><i class="dot"></i>honest, ours</span>'
-    '<span><i class="classic"></i>the classic, honest</span></p>'
+    '<span><i class="classic"></i>the classic baseline, honest</span></p>'
 )
 
 
@@ -67,7 +67,7 @@ class Scale:
         if statistic == "pooled" and (ends := interval(result, "ua")):
             width = f"{100 * (ends[1] - max(self.left, ends[0])) / (1 - self.left):.1f}%"
             span = f'<i class="span" style="left:{self.at(ends[0])};width:{width}"></i>'
-        tone = tone_of(result) + (" rough" if progress_words(result) else "")
+        tone = result.tone + (" rough" if progress_words(result) else "")
         return f'<b class="{tone}">{span}{self.mark(score_of(result, "ua", statistic), "dot")}</b>'
 
     def axis(self) -> str:
@@ -77,11 +77,6 @@ class Scale:
             f'<i style="left:{self.at(ten / 100)}">{ten}</i>' for ten in range(low, 101, step)
         )
         return f'<th class="track" aria-hidden="true"><div class="axis">{ticks}</div></th>'
-
-
-def tone_of(result: Result) -> str:
-    """Return the class of the stylesheet that colours a result."""
-    return "honest" if result.is_honest else "lax"
 
 
 def uas_of(result: Result | None, statistic: str = "pooled") -> list[float]:
@@ -116,7 +111,7 @@ def ladder_section(
     if classic is not None:
         rows.append(
             '<tr class="honest"><th scope="row"><span class="step">–</span>For comparison, the '
-            f"classic: {_linked(classic, classic.title, anchors)}, unseen speaker</th>"
+            f"classic baseline: {_linked(classic, classic.title, anchors)}, unseen speaker</th>"
             f"{_track(scale.result(classic))}"
             f'<td data-label="{RUNGS[1]}">{_unbroken(score_words(classic))}</td><td></td></tr>'
         )
@@ -148,8 +143,8 @@ def _ladder_lead(rungs: Sequence[Rung]) -> str:
         )
     return (
         f'<p class="lead">The same network, trained in the same way, has '
-        f'<b class="tone {tone_of(first)}">{percent(top)} UA</b> ({escape(whole[0].words)}) or '
-        f'<b class="tone {tone_of(last)}">{percent(bottom)} UA</b> ({escape(whole[-1].words)}): '
+        f'<b class="tone {first.tone}">{percent(top)} UA</b> ({escape(whole[0].words)}) or '
+        f'<b class="tone {last.tone}">{percent(bottom)} UA</b> ({escape(whole[-1].words)}): '
         f"{worth}</p>"
     )
 
@@ -169,7 +164,7 @@ def _published_rung(row: Row, scale: Scale, anchors: Mapping[Path, str]) -> str:
 
 def _rung(number: int, rung: Rung, scale: Scale, anchors: Mapping[Path, str]) -> str:
     result = rung.result
-    tone = "absent" if result is None else tone_of(result)
+    tone = "absent" if result is None else result.tone
     words, marks = result_words(result, absence(rung.recipe)), scale.result(result)
     return (
         f'<tr class="{tone}"><th scope="row"><span class="step">{number}</span>'

@@ -29,10 +29,11 @@ HEADERS = (
     "Runs",
 )
 NOTES = (
-    "UA (unweighted accuracy, the mean recall of the classes) and WA (accuracy) in per cent, "
+    "UA (unweighted accuracy, also UAR: the mean recall of the classes) and WA (accuracy) in per "
+    "cent, "
     "pooled over folds, mean over seeds. In brackets: 95 % bootstrap interval over speakers.",
     "The fold mean is the mean of each fold's own UA, ± its standard deviation; "
-    "papers print one or the other.",
+    "papers print one or the other. Differences are taken before rounding.",
 )
 
 README_BLOCK = re.compile(r"(<!-- results -->).*?(<!-- /results -->)", re.DOTALL)
@@ -57,25 +58,41 @@ def heading_of(result: Result) -> str:
 
 
 def ordered(results: Iterable[Result]) -> list[Result]:
-    """Sort by corpus, honest results first, the highest UA first."""
+    """Sort by what was tested, honest results first, the highest UA first."""
     return sorted(
         results,
-        key=lambda r: (r.corpus, HEADINGS.index(heading_of(r)), -r.scores["pooled"]["ua"], r.name),
+        key=lambda r: (
+            "+" in r.tested,  # several corpora come last
+            r.tested,
+            HEADINGS.index(heading_of(r)),
+            -r.scores["pooled"]["ua"],
+            r.name,
+        ),
     )
 
 
 def telling(results: Iterable[Result]) -> list[Result]:
-    """Return what says something about a system: quick runs only where there is nothing else."""
+    """Return what says something about a system: the longest runs of each recipe.
+
+    Quick runs say nothing, and are told only where there is nothing else.
+    """
     everything = list(results)
-    return [r for r in everything if not r.is_quick] or everything
+    telling = [result for result in everything if not result.is_quick]
+    longest: dict[str, float] = {}
+    for result in telling:
+        longest[result.name] = max(longest.get(result.name, 0.0), result.length)
+    return [r for r in telling if r.length == longest[r.name]] or everything
 
 
 def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
-    """Return (corpus, heading, results) for each group that a table keeps apart."""
+    """Return (what was tested, heading, results) for each group that a table keeps apart.
+
+    Scores on other utterances are another table: which of two is higher would say nothing.
+    """
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in ordered(results):
-        groups.setdefault((result.corpus, heading_of(result)), []).append(result)
-    return [(corpus, heading, group) for (corpus, heading), group in groups.items()]
+        groups.setdefault((result.tested, heading_of(result)), []).append(result)
+    return [(tested, heading, group) for (tested, heading), group in groups.items()]
 
 
 def ua_cell(result: Result) -> str:
@@ -115,8 +132,8 @@ def parameters_cell(result: Result) -> str:
 
 def runs_cell(result: Result) -> str:
     """Return how many jobs stand behind a result, and how many of the planned ones."""
-    if not result.scores.get("complete", True):
-        return f"{result.scores.get('folds_done')} of {result.scores.get('folds_planned')} jobs"
+    if result.part_words:
+        return result.part_words
     folds, seeds = result.predictions["fold"].nunique(), len(result.seeds)
     return (
         f"{folds} fold{'s' * (folds != 1)} × {seeds} seed{'s' * (seeds != 1)}"
@@ -168,12 +185,14 @@ def parts_of(result: Result) -> list[tuple[str, ...]]:
 
 
 def short_title(corpus: str) -> str:
-    """Return what people call a corpus; a name that is not known stays.
+    """Return what people call a corpus, or several; a name that is not known stays.
 
-    >>> [short_title(name) for name in ("emodb", "iemocap", "nemo", "ravdess", "ours")]
-    ['Emo-DB', 'IEMOCAP', 'nEMO', 'RAVDESS', 'ours']
+    >>> [short_title(name) for name in ("emodb", "iemocap", "nemo+ravdess", "ours")]
+    ['Emo-DB', 'IEMOCAP', 'nEMO + RAVDESS', 'ours']
     """
-    if corpus not in CORPORA:
+    if "+" in corpus:
+        return " + ".join(map(short_title, corpus.split("+")))
+    if corpus not in CORPORA or not CORPORA[corpus].cite:  # somebody's own
         return corpus
     title = CORPORA[corpus].title
     return title.partition("(")[2].partition(")")[0] or title.partition(":")[0]
@@ -182,9 +201,9 @@ def short_title(corpus: str) -> str:
 def to_markdown(results: Iterable[Result]) -> str:
     """Return one Markdown table per corpus and kind of protocol, notes below."""
     parts = []
-    for corpus, heading, group in grouped(results):
+    for tested, heading, group in grouped(results):
         name, words = heading.split(":", 1)
-        lines = [f"**{short_title(corpus)}, {name.lower()}**:{words}", ""]
+        lines = [f"**{short_title(tested)}, {name.lower()}**:{words}", ""]
         lines.append(f"| {' | '.join(HEADERS)} |")
         lines.append(f"|{'|'.join(['---'] * 2 + ['---:'] * (len(HEADERS) - 2))}|")
         for result in group:

@@ -305,7 +305,11 @@ def make_loss(job: Job, train: Clips) -> SampleLoss:
     if job.recipe.loss.class_weights:
         weights = class_weights(torch.bincount(train.labels, minlength=len(job.labels)).float())
     loss = LOSSES[job.recipe.loss.name](weights, **job.recipe.loss.options)
-    assert isinstance(loss, SampleLoss)
+    if not isinstance(loss, SampleLoss):
+        raise BadRecipe(
+            f"Loss '{job.recipe.loss.name}' is no SampleLoss: let it extend the one of "
+            "lightser.losses.sample_loss and write per_sample"
+        )
     return loss.to(job.device)
 
 

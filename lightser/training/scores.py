@@ -128,11 +128,15 @@ def score_predictions(
     return scores
 
 
-def scores_for_card(facts: Mapping[str, Any]) -> tuple[Score, ...]:
+def scores_for_card(facts: Mapping[str, Any], chosen_from: Sequence[str] = ()) -> tuple[Score, ...]:
     """Return what a card quotes of a ``scores.json``.
 
     The first score is of all utterances; where they are of several corpora, one for each follows.
     A corpus of one speaker, or of unknown ones, says nothing of others, and is passed over.
+
+    Args:
+        facts: of the results.
+        chosen_from: the labels, where they were not all of the model's.
     """
     parts = {facts["corpus"]: facts} | facts.get("by_corpus", {})
     return tuple(
@@ -145,9 +149,10 @@ def scores_for_card(facts: Mapping[str, Any]) -> tuple[Score, ...]:
             ua_interval=tuple(round(end, 6) for end in part["interval_speakers"]["ua"]),
             interval="speakers",
             seeds=tuple(facts["seeds"]),
-            recipe=facts["recipe"],
+            recipe=facts.get("recipe") or facts["title"],
             commit=facts["commit"],
             n_utterances=part["n_utterances"],
+            labels=tuple(chosen_from),
         )
         for corpus, part in parts.items()
         if part["interval_speakers"]

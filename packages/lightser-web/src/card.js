@@ -55,6 +55,7 @@ export const MODEL = "model.onnx";
  * @property {string} recipe
  * @property {string} commit
  * @property {number} n_utterances
+ * @property {string[]} [labels] that it chose from, if not from all
  */
 
 /**
