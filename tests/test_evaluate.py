@@ -139,6 +139,7 @@ def test_labels_to_choose_from_are_said_with_the_score(
     assert done.exit_code == 0 and "answers of that kind" not in done.stderr
     scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert scores["labels"] == ["anger", "sadness"] and scores["left_out"] == {}
+    assert scores["title"] == "tiny on folder, choosing from 2 labels"
     assert "It chose from anger and sadness." in scores["protocol_note"]
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
     assert table["predicted"].isin(["anger", "sadness"]).all()
@@ -290,12 +291,17 @@ def test_a_card_quotes_what_was_measured_on_each_other_corpus(
         assert score.n_utterances == 6 and score.protocol == "other corpus"
         assert f"{100 * score.wa:.1f}" in re.search(r"^WA.*", done.stdout, re.M)[0]
         assert "nothing was adapted" in score.protocol_note
+        assert score.labels == (), "it chose from all of its labels"
     listed = CliRunner().invoke(app, ["models", str(folder)])
     assert "on two" in listed.stdout
 
     evaluate(folder, two_corpora(("two", "three"), "abc"), "--on-card")
     again = {score.corpus: score.n_utterances for score in read_card(folder).elsewhere}
     assert again == {"one": 6, "two": 9, "three": 9}, "the newer takes the older's place"
+
+    evaluate(folder, two_corpora(("one", "two"), "abc"), "--on-card", "--labels", "anger,sadness")
+    chosen = {score.corpus: score.labels for score in read_card(folder).elsewhere}
+    assert chosen["one"] == ("anger", "sadness") and chosen["three"] == ()
 
 
 def test_a_card_quotes_no_training_score_none_of_one_speaker_and_none_of_a_part(
