@@ -87,7 +87,13 @@ def show_list(cards: "dict[str, Card]", default: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE, pad_edge=False, header_style="dim", show_lines=True)
+    table = Table(
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="dim",
+        show_lines=True,
+    )
     for name in ("model", "UA, 95 %", "other corpora"):
         table.add_column(name, no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
