@@ -259,6 +259,17 @@ def test_a_name_that_is_not_unicode_is_spoken_all_the_same(call: Call, tmp_path:
         assert said.out.encode()  # it can be written anywhere
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_file_gets_utf_8_whatever_the_system_writes(
+    model: Path, tmp_path: Path, encoding: str
+) -> None:
+    copyfile(ANGER, tmp_path / "źródło λ.flac")
+    words = ["predict", tmp_path / "źródło λ.flac", "--model", model, "--format", "json"]
+    run = lightser(*words, env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert json.loads(run.stdout.decode("utf-8"))[0]["file"].endswith("źródło λ.flac")
+
+
 # What goes wrong
 
 

@@ -5,6 +5,7 @@ Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong 
 """
 
 import errno
+import io
 import os
 import sys
 from typing import Annotated
@@ -45,6 +46,9 @@ def _options(
 def main() -> None:
     """Run the command line; our own errors, and interrupts, become one line on stderr."""
     import_siblings(__name__, __path__)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # for names of files and signs of any language
+        is_seen = sys.stdout.isatty()
+        sys.stdout.reconfigure(encoding=None if is_seen else "utf-8", errors="replace")
     try:
         try:
             app()
