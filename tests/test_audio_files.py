@@ -576,6 +576,10 @@ BAD = {
     "integers as floats": (encoded(noise(RATE) * 30_000, subtype="FLOAT"), r"full scale is 1"),
     "noise": (noise(9_999).tobytes(), r"not audio that lightser knows"),
     "looks like MP3": (b"\xff\xfb\x90\x00" * 999, r"not audio that lightser knows"),
+    "AIFF without sound": (
+        encoded(noise(RATE), RATE, "AIFF").replace(b"SSND", b"SSN?"),
+        r"looks like audio but is damaged",
+    ),
     "only RIFF": (b"RIFF", r"looks like audio but is damaged"),
     "no data chunk": (wav(PCM.tobytes())[:36], r"looks like audio but is damaged"),
     "odd chunk without padding": (wav(PCM.tobytes(), before=b"LIST\x07\0\0\0INFOxyz"), r"damaged"),

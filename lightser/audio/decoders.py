@@ -83,6 +83,8 @@ class _Nameless:
         return self._kept(self._file.read, size, instead=b"")
 
     def seek(self, offset: int, whence: int) -> int:
+        if whence == os.SEEK_SET and offset < 0:  # where damage leads it; a disk says the same
+            return -1
         return self._kept(self._file.seek, offset, whence, instead=0)
 
     def tell(self) -> int:
