@@ -254,6 +254,23 @@ def test_a_polite_end_keeps_what_was_heard(
     assert json.loads(kept[-1])["end"] == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_pipe_that_does_not_end_is_announced_and_can_be_left(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    words = ["--input", tmp_path / "pipe", "--model", model]
+    with subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "pipe, which is read to its end before" in process.stderr.readline()
+        with open(tmp_path / "pipe", "wb") as pipe:  # waits until it is opened there, too
+            pipe.write(b"RIFF")
+            pipe.flush()
+            process.send_signal(getattr(signal, name))
+            assert process.wait(10) == 130
+        assert process.stderr.read() == "lightser: interrupted\n"
+
+
 # What goes wrong
 
 

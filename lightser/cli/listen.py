@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,6 +87,9 @@ def listen(
         hearing: Hearing
         if input is not None:
             hearing = Playback(input, recognizer.card.sample_rate, fast=fast)
+            if Path(input).is_fifo():
+                words = "a pipe, which is read to its end before it is played"
+                print(f"lightser: {input}: {words}", file=sys.stderr)
         else:
             hearing = microphone = Microphone(device)
         stream = Stream(
@@ -143,7 +147,10 @@ def heard(
     recording: "Recording | None",
 ) -> "Iterator[Segment]":
     """Yield segments until the audio ends, or somebody ends it: q, Ctrl-C, or a polite kill."""
-    for wave in hearing.chunks():
+    chunks = hearing.chunks()
+    first = next(chunks, None)  # which a pipe gives when it has ended
+    stop.clear()
+    for wave in chain([first], chunks):
         key = keys.pressed()
         if key == "q" or stop.is_set():
             break
@@ -174,11 +181,12 @@ def tell(segment: "Segment", name: str, as_json: bool) -> None:
 
 @contextmanager
 def stopping() -> Iterator[Event]:
-    """Give what is set by Ctrl-C, SIGTERM or the end of the terminal; the second time, they raise.
+    """Give what is set by Ctrl-C, SIGTERM or the end of the terminal; where it is set, they raise.
 
-    So what was heard until then is said and kept.
+    So what was heard until then is said and kept. Nothing is heard before it is cleared first.
     """
     asked = Event()
+    asked.set()
 
     def stop(*_: Any) -> None:
         if asked.is_set():
