@@ -257,6 +257,8 @@ def test_a_name_that_is_not_unicode_is_spoken_all_the_same(call: Call, tmp_path:
         assert said.code == 0
         assert "caf\ufffd.flac" in said.out
         assert said.out.encode()  # it can be written anywhere
+    said = call("predict", os.fsdecode(name), "--plot", tmp_path / "clip.svg")
+    assert (said.code, said.err) == (0, "")
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
