@@ -349,9 +349,9 @@ def _assemble(
     ours = ("file", "start", "end", "channel")
     header = [*ours, *renamed((facts.columns[i] for i in kept), {*ours, "reason"}), "reason"]
     with (
-        replacing(out) as table,
         replacing(side) as unfinished,
         open(unfinished, "w", encoding="utf-8", newline="") as file,
+        replacing(out) as table,  # the larger one, which names itself if the disk is full
     ):
         errors = csv.writer(file, lineterminator="\n")
         errors.writerow(header)
