@@ -330,6 +330,22 @@ def test_an_interrupt_says_how_to_go_on(
     assert rows_of(out) == expected
 
 
+@on_linux
+def test_a_polite_kill_ends_all_processes_without_a_word(
+    archive: tuple[Path, list[dict[str, str]]], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "said.csv"
+    words = ["--manifest", archive[0], "--model", model, "--workers", 2, "--out", out]
+    with started(*words) as process:
+        wait_for(lambda: len([*Path(f"{out}.parts").glob("0*.jsonl")]) >= 2, process)
+        workers = children(process.pid)
+        process.terminate()
+        assert process.wait(60) == 143
+        assert process.stderr and process.stderr.read() == ""
+    assert len(workers) == 2 and not any(map(is_alive, workers))
+    assert os.listdir(tmp_path) == ["said.csv.parts"]
+
+
 class Enough(Exception):
     """Stop a run in its middle."""
 

@@ -1,7 +1,7 @@
 """Words on the command line: one verb per file, thin over the library.
 
 Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong (one line), 1 a bug,
-130 interrupted.
+130 interrupted, 143 killed politely.
 """
 
 import errno
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import lightser
-from lightser.cli.interrupted import Commands, Interrupted
+from lightser.cli.interrupted import Commands, Interrupted, ending_in_order
 from lightser.errors import LightserError
 from lightser.registry import import_siblings
 
@@ -51,7 +51,8 @@ def main() -> None:
         sys.stdout.reconfigure(encoding=None if is_seen else "utf-8", errors="replace")
     try:
         try:
-            app()
+            with ending_in_order():
+                app()
         finally:
             if sys.stdout:  # None: it is closed
                 sys.stdout.flush()  # while a full disk can still be told
