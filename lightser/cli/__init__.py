@@ -15,6 +15,7 @@ import typer
 import lightser
 from lightser.cli.interrupted import Commands, Interrupted, ending_in_order
 from lightser.errors import LightserError
+from lightser.names import printable
 from lightser.registry import import_siblings
 
 app = typer.Typer(
@@ -65,7 +66,7 @@ def main() -> None:
             sys.exit(2)
         sys.exit(1)  # who read it has enough
     except LightserError as error:
-        print(f"lightser: {error}", file=sys.stderr)
+        print(f"lightser: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt) as end:
         words = f"interrupted, {end}" if str(end) else "interrupted"

@@ -15,6 +15,7 @@ from lightser.cli import app
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.keys import Keys
 from lightser.cli.warned import spoken_warnings
+from lightser.names import printable
 
 if TYPE_CHECKING:
     from lightser.cli.hearing import Hearing
@@ -89,7 +90,7 @@ def listen(
             hearing = Playback(input, recognizer.card.sample_rate, fast=fast)
             if Path(input).is_fifo():
                 words = "a pipe, which is read to its end before it is played"
-                print(f"lightser: {input}: {words}", file=sys.stderr)
+                print(f"lightser: {printable(input)}: {words}", file=sys.stderr)
         else:
             hearing = microphone = Microphone(device)
         stream = Stream(
@@ -115,7 +116,7 @@ def listen(
             view = until_the_end.enter_context(
                 LiveView(
                     title=f"lightser · {recognizer.card.name}",
-                    name=hearing.name,
+                    name=printable(hearing.name),
                     labels=recognizer.labels,
                     window_s=window,
                     hop_s=hop,

@@ -15,7 +15,7 @@ from lightser.cli.bulk import Archive, predict_bulk
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
-from lightser.names import spoken
+from lightser.names import printable, spoken
 from lightser.whole import replacing
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def report(problems: Sequence[LightserError], n_files: int) -> None:
         raise problems[0]
     print(f"lightser: {len(problems)} could not be recognised, the rest is done:", file=sys.stderr)
     for problem in problems:
-        print(f"  {problem}", file=sys.stderr)
+        print(f"  {printable(str(problem))}", file=sys.stderr)
     raise typer.Exit(2)
 
 
@@ -341,7 +341,7 @@ def progress(n_files: int, *, hidden: bool) -> Iterator[Callable[[float, str], N
     ) as bar:
         task = bar.add_task("listening", total=n_files)
         yield lambda done, name: bar.update(
-            task, completed=done, description=os.path.basename(name)[-30:]
+            task, completed=done, description=printable(os.path.basename(name))[-30:]
         )
 
 
@@ -401,7 +401,7 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
         tracks,
         recognizer.labels,
         duration_s=duration_s,
-        title="standard input" if name == STDIN else spoken(os.path.basename(name)),
+        title="standard input" if name == STDIN else printable(spoken(os.path.basename(name))),
         note=f"{recognizer.card.name}, {how}",
     )
     with replacing(path) as temporary, warnings.catch_warnings():
