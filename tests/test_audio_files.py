@@ -21,6 +21,7 @@ from conftest import SAMPLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lightser.audio.containers import sound_bytes
 from lightser.audio.decoders import _reopened
 from lightser.audio.files import audio_info, read_audio, resample, stream_audio
 from lightser.errors import BadAudio, LightserError, LightserWarning, MissingExtra
@@ -552,6 +553,16 @@ BAD = {
     "truncated WAV": (cut(encoded(noise(RATE))), r"declares 1.00 s and holds 0.50 s; copy it"),
     "truncated AIFF": (cut(encoded(noise(RATE), RATE, "AIFF")), r"declares 1.00 s and holds 0.50"),
     "truncated RF64": (cut(encoded(noise(RATE), RATE, "RF64")), r"declares 1.00 s and holds 0.50"),
+    "truncated CAF": (
+        cut(encoded(noise(RATE), RATE, "CAF"), 0.9),
+        r"declares 1.00 s and holds 0.89 s; copy it",
+    ),
+    "truncated W64": (cut(encoded(noise(RATE), RATE, "W64")), r"declares 1.00 s and holds 0.50"),
+    "truncated AU": (cut(encoded(noise(RATE), RATE, "AU")), r"declares 1.00 s and holds 0.50 s"),
+    "truncated AU, little end first": (
+        cut(encoded(noise(RATE), RATE, "AU", endian="LITTLE")),
+        r"declares 1.00 s and holds 0.50 s",
+    ),
     "truncated FLAC": (cut(flac_of_length(RATE)), r"cannot be decoded beyond 0.\d+ s of the 1.00"),
     "truncated FLAC of unknown length": (cut(flac_of_length(0)), r"cannot be decoded beyond 0.\d+"),
     "truncated Vorbis": (cut(encoded(noise(9 * RATE), RATE, "OGG")), r"truncated, breaks off afte"),
@@ -576,6 +587,10 @@ BAD = {
     "integers as floats": (encoded(noise(RATE) * 30_000, subtype="FLOAT"), r"full scale is 1"),
     "noise": (noise(9_999).tobytes(), r"not audio that lightser knows"),
     "looks like MP3": (b"\xff\xfb\x90\x00" * 999, r"not audio that lightser knows"),
+    "AIFF without sound": (
+        encoded(noise(RATE), RATE, "AIFF").replace(b"SSND", b"SSN?"),
+        r"looks like audio but is damaged",
+    ),
     "only RIFF": (b"RIFF", r"looks like audio but is damaged"),
     "no data chunk": (wav(PCM.tobytes())[:36], r"looks like audio but is damaged"),
     "odd chunk without padding": (wav(PCM.tobytes(), before=b"LIST\x07\0\0\0INFOxyz"), r"damaged"),
@@ -618,7 +633,7 @@ def test_a_bad_file_is_refused_by_the_stream_too(name):
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(
-    name=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "RF64"]),
+    name=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "RF64", "CAF", "W64", "AU"]),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
     in_header=st.booleans(),
     share=st.floats(0.01, 1),
@@ -643,6 +658,21 @@ def test_a_flac_of_unknown_length_is_read_whole():
     data = flac_of_length(0)
     assert len(read(data)) == RATE
     assert audio_info(io.BytesIO(data)).frames == RATE
+
+
+@pytest.mark.parametrize(
+    ("file_format", "at", "unknown"),
+    [
+        ("W64", 96, (2**63 - 1).to_bytes(8, "little")),
+        ("AU", 8, b"\xff" * 4),
+        ("CAF", 4_084, b"\xff" * 8),
+    ],
+)
+def test_a_length_that_its_writer_did_not_know_promises_nothing(file_format, at, unknown):
+    data = bytearray(encoded(noise(RATE), RATE, file_format))
+    data[at : at + len(unknown)] = unknown
+    extent = sound_bytes(io.BytesIO(data))
+    assert extent is not None and extent.declared == extent.present >= 2 * RATE
 
 
 def test_a_file_that_is_missing_is_named():
@@ -844,6 +874,17 @@ def test_a_foreign_format_is_read_to_its_last_sample(container, codec, sample_fo
 def test_an_avi_whose_length_is_an_estimate_is_read_to_its_last_sample():
     speech = np.tile(read_audio(CLIP), 5)
     assert len(read(foreign(speech, RATE, "avi", "pcm_s16le", "s16"))) == len(speech)
+
+
+def test_a_truncated_avi_is_refused():
+    data = foreign(noise(2 * RATE), RATE, "avi", "pcm_s16le", "s16")
+    with pytest.raises(BadAudio, match=r"truncated, breaks off after 0.\d\d s"):
+        read(cut(data))
+    with_more = b"".join([data, b"RIFF", (100).to_bytes(4, "little"), b"AVIX", bytes(96)])
+    assert len(read(with_more)) == 2 * RATE
+    for unknown in (0, 2**32 - 1):  # to who wrote it
+        streamed = data[:4] + unknown.to_bytes(4, "little") + data[8:]
+        assert len(read(streamed)) == 2 * RATE
 
 
 def test_raw_aac_is_read_to_its_last_sample():

@@ -1,6 +1,7 @@
 """Archives: the answers of one by one, in order, once each, whatever is killed on the way."""
 
 import csv
+import errno
 import json
 import multiprocessing
 import os
@@ -329,6 +330,22 @@ def test_an_interrupt_says_how_to_go_on(
     assert rows_of(out) == expected
 
 
+@on_linux
+def test_a_polite_kill_ends_all_processes_without_a_word(
+    archive: tuple[Path, list[dict[str, str]]], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "said.csv"
+    words = ["--manifest", archive[0], "--model", model, "--workers", 2, "--out", out]
+    with started(*words) as process:
+        wait_for(lambda: len([*Path(f"{out}.parts").glob("0*.jsonl")]) >= 2, process)
+        workers = children(process.pid)
+        process.terminate()
+        assert process.wait(60) == 143
+        assert process.stderr and process.stderr.read() == ""
+    assert len(workers) == 2 and not any(map(is_alive, workers))
+    assert os.listdir(tmp_path) == ["said.csv.parts"]
+
+
 class Enough(Exception):
     """Stop a run in its middle."""
 
@@ -453,6 +470,22 @@ def test_what_is_read_is_not_written_over(model: Path, tmp_path: Path) -> None:
         with pytest.raises(LightserError, match="would be written over"):
             predict_archive(tmp_path / out, manifest=str(manifest), model=model)
     assert os.listdir(tmp_path) == ["o.errors.csv"] and manifest.read_text() == before
+
+
+def test_a_table_that_cannot_be_written_is_named_and_what_is_done_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    manifest = str(write_manifest(tmp_path / "files.csv", 2))
+    options: dict[str, Any] = {"manifest": manifest, "model": model, "engine": "serial"}
+    with monkeypatch.context() as patch:
+        patch.setattr("lightser.inference.bulk.archive.TABLES", {"csv": full})
+        with pytest.raises(LightserError, match=r"/o\.csv: cannot be written \(No space left"):
+            predict_archive(tmp_path / "o.csv", **options)
+    assert sorted(os.listdir(tmp_path)) == ["files.csv", "o.csv.parts"]
+    assert predict_archive(tmp_path / "o.csv", **options).rows == 2
 
 
 def test_other_processes_of_the_caller_live_on(model: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SAMPLES
 
 from lightser.cli import main
 
@@ -73,6 +74,24 @@ def test_on_a_terminal_the_line_stands_below_the_sign_of_the_key() -> None:
     assert process.returncode == 130
     assert shown.endswith(b"\r\nlightser: interrupted\r\n")
     assert b"Aborted" not in shown
+
+
+def test_a_polite_kill_leaves_nothing_half_done(tmp_path: Path) -> None:
+    words = ["lightser", "predict", str(SAMPLES / "10b10Wa.flac"), "-", "--out", "said.csv"]
+    with subprocess.Popen(
+        [sys.executable, "-m", *words],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        text=True,
+    ) as process:
+        while not os.listdir(tmp_path):  # the row of the first
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(30) == 143
+        assert process.stderr and process.stderr.read() == ""
+    assert os.listdir(tmp_path) == []
 
 
 def test_long_work_says_how_to_go_on(

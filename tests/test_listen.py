@@ -205,6 +205,28 @@ def test_a_recording_ends_where_a_wav_does(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(os.listdir(tmp_path)) == ["audio.wav", "segments.jsonl"]
 
 
+@pytest.mark.parametrize("samples", [10, 1000])  # for each segment: lines fill it, or audio
+def test_a_disk_that_fills_keeps_what_was_heard(tmp_path: Path, samples: int) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    heard = Segment(0.0, 1.0, "anger", 1.0, dict.fromkeys(LABELS, 1.0))
+    try:
+        with (
+            pytest.raises(LightserError, match=r"kept: cannot be written any more .* is kept in"),
+            Recording(tmp_path / "kept", RATE, LABELS) as recording,
+        ):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+            for at in range(0, len(TALK), samples):
+                recording.hear(TALK[at : at + samples])
+                recording.say(heard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(os.listdir(tmp_path / "kept")) == ["audio.wav", "segments.jsonl"]
+    assert 0 < soundfile.info(tmp_path / "kept" / "audio.wav").frames < 10_000
+    lines = (tmp_path / "kept" / "segments.jsonl").read_text().splitlines()
+    assert [json.loads(line)["end"] for line in lines] == [1.0] * len(lines) != []
+
+
 def test_what_is_too_loud_is_cut_and_does_not_wrap(tmp_path: Path) -> None:
     with Recording(tmp_path, RATE, LABELS) as recording:
         recording.hear(np.array([-2, -1, 0, 1, 2], np.float32))
@@ -230,6 +252,23 @@ def test_a_polite_end_keeps_what_was_heard(
     seconds = soundfile.info(tmp_path / "kept" / "audio.wav").duration
     assert 0.5 <= seconds < len(TALK) / RATE
     assert json.loads(kept[-1])["end"] == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_pipe_that_does_not_end_is_announced_and_can_be_left(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    words = ["--input", tmp_path / "pipe", "--model", model]
+    with subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "pipe, which is read to its end before" in process.stderr.readline()
+        with open(tmp_path / "pipe", "wb") as pipe:  # waits until it is opened there, too
+            pipe.write(b"RIFF")
+            pipe.flush()
+            process.send_signal(getattr(signal, name))
+            assert process.wait(10) == 130
+        assert process.stderr.read() == "lightser: interrupted\n"
 
 
 # What goes wrong

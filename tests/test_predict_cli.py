@@ -257,6 +257,33 @@ def test_a_name_that_is_not_unicode_is_spoken_all_the_same(call: Call, tmp_path:
         assert said.code == 0
         assert "caf\ufffd.flac" in said.out
         assert said.out.encode()  # it can be written anywhere
+    said = call("predict", os.fsdecode(name), "--plot", tmp_path / "clip.svg")
+    assert (said.code, said.err) == (0, "")
+
+
+def test_what_a_terminal_would_obey_in_a_name_is_shown(call: Call, tmp_path: Path) -> None:
+    odd, shown = "two\nlines \x1b[31mred é日.flac", r"two\nlines \x1b[31mred é日.flac"
+    copyfile(ANGER, tmp_path / odd)
+    head, line = call("predict", tmp_path / odd).out.splitlines()
+    assert line.startswith(f"{tmp_path}/{shown}  ") and line.index("0.00") > head.index("start")
+    row = json.loads(call("predict", tmp_path / odd, "--format", "jsonl").out)
+    assert row["file"] == str(tmp_path / odd)
+    (tmp_path / f"no {odd}").touch()
+    one = call("predict", tmp_path / f"no {odd}")
+    both = call("predict", tmp_path / odd, tmp_path / f"no {odd}")
+    assert one.err.count("\n") == 1 and both.err.count("\n") == 2
+    assert all(f"{tmp_path}/no {shown}: empty (0 bytes)" in said.err for said in (one, both))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_file_gets_utf_8_whatever_the_system_writes(
+    model: Path, tmp_path: Path, encoding: str
+) -> None:
+    copyfile(ANGER, tmp_path / "źródło λ.flac")
+    words = ["predict", tmp_path / "źródło λ.flac", "--model", model, "--format", "json"]
+    run = lightser(*words, env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert json.loads(run.stdout.decode("utf-8"))[0]["file"].endswith("źródło λ.flac")
 
 
 # What goes wrong
@@ -573,6 +600,12 @@ def test_a_terminal_shows_channels_and_silence(model: Path, tmp_path: Path) -> N
     assert len(one) == len(two) == 2
     assert all("● " in line and "━" in line for line in one)
     assert re.search(r"  silence +\d+ %$", two[-1])
+
+
+def test_a_terminal_shows_what_it_would_obey_in_a_name(model: Path, tmp_path: Path) -> None:
+    copyfile(ANGER, tmp_path / "a\n\x1b[2Jb.flac")
+    shown = on_terminal(120, "predict", tmp_path / "a\n\x1b[2Jb.flac", "--model", model)
+    assert r"a\n\x1b[2Jb.flac" in shown and "\x1b[2J" not in shown
 
 
 def test_rows_for_programs_come_without_colours_on_a_terminal_too(model: Path) -> None:

@@ -5,15 +5,19 @@ not tell us, is looked at here.
 """
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 HEAD_BYTES = 64
 
 # Lengths that a program writes when it cannot go back to fill in the true one (a pipe): the largest
 # number that fits, less a header. They promise nothing.
-_STREAMED = (range(2**31 - 2**16, 2**31 + 1), range(2**32 - 2**16, 2**32))
+_STREAMED = (
+    *(range(2**31 - 2**16, 2**31 + 1), range(2**32 - 2**16, 2**32)),
+    *(range(2**63 - 2**16, 2**63), range(2**64 - 2**16, 2**64)),
+)
 
 # WAV codecs that libsndfile decodes; https://www.rfc-editor.org/rfc/rfc2361
 _WAV_CODECS = {
@@ -74,8 +78,8 @@ def foreign_container(file: BinaryIO) -> Container | None:
     file.seek(0)
     if file.read(4 * 188 + 1)[::188] == b"\x47" * 5:
         return _MPEG_TS
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        for chunk in _chunks(file, head):
+    if head[:4] == b"RIFF" and (layout := _layout(head)):
+        for chunk in _chunks(file, layout):
             if chunk.name == b"fmt ":
                 file.seek(chunk.start)
                 codec = int.from_bytes(file.read(2), "little")
@@ -86,29 +90,59 @@ def foreign_container(file: BinaryIO) -> Container | None:
 
 
 @dataclass(frozen=True)
+class _Layout:
+    """How the chunks of a file stand: a name, a size, the content, and padding."""
+
+    first: int  # byte at which they begin
+    order: Literal["little", "big"]  # of the bytes of a size
+    name: int = 4  # bytes
+    size: int = 4  # bytes
+    step: int = 2  # each begins at a multiple of it
+    sizes_count_all: bool = False  # name and size, too
+
+
+_W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
+
+
+def _layout(head: bytes) -> _Layout | None:
+    """Return the layout of a file in chunks that holds nothing but sound."""
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
+        return _Layout(12, "big" if head[:4] == b"RIFX" else "little")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _Layout(12, "big")
+    if head[:4] == b"caff":
+        return _Layout(8, "big", size=8, step=1)
+    if head[:16] == _W64:
+        return _Layout(40, "little", name=16, size=8, step=8, sizes_count_all=True)
+    return None
+
+
+@dataclass(frozen=True)
 class _Chunk:
     name: bytes
     start: int  # byte where its content begins
     size: int  # bytes of content, as declared
 
 
-def _chunks(file: BinaryIO, head: bytes) -> Iterator[_Chunk]:
-    """Walk over the chunks of an IFF file (WAV, RF64, AIFF), as far as they are there."""
-    order = "little" if head[:4] in (b"RIFF", b"RF64") else "big"
+def _chunks(file: BinaryIO, layout: _Layout) -> Iterator[_Chunk]:
+    """Walk over the chunks of a file, as far as they are there."""
     size_of_data = None  # of RF64, whose own field is too narrow
-    at = 12
+    at, end, header = layout.first, file.seek(0, os.SEEK_END), layout.name + layout.size
     for _ in range(1000):  # more chunks than any recorder writes; a hostile file ends here
-        file.seek(at)
-        field = file.read(8)
-        if len(field) < 8:
+        if at + header > end:
             return
-        name, size = field[:4], int.from_bytes(field[4:], order)  # type: ignore[arg-type]
+        file.seek(at)
+        name, field = file.read(layout.name), file.read(layout.size)
+        size = int.from_bytes(field, layout.order)
+        if layout.sizes_count_all:
+            size = max(size - header, 0)
         if name == b"ds64":
             size_of_data = int.from_bytes(file.read(16)[8:], "little")
         if name == b"data" and size_of_data is not None:
             size = size_of_data
-        yield _Chunk(name, at + 8, size)
-        at += 8 + size + size % 2
+        yield _Chunk(name, at + header, size)
+        at += header + size
+        at += -at % layout.step
 
 
 @dataclass(frozen=True)
@@ -120,29 +154,43 @@ class Extent:
 
 
 def sound_bytes(file: BinaryIO) -> Extent | None:
-    """Return the extent of the sound in a WAV or AIFF file; None in others.
+    """Return the extent of the sound in a WAV, AIFF, CAF, W64 or AU file; None in others.
 
     A length that the writer could not know is taken to be what is there.
     """
     file.seek(0)
-    head = file.read(12)
-    is_wav = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE"
-    is_aiff = head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC")
-    if not (is_wav or is_aiff):
+    head = file.read(HEAD_BYTES)
+    sound = None
+    if layout := _layout(head):
+        chunks = _chunks(file, layout)
+        sound = next((c for c in chunks if c.name[:4] in (b"data", b"SSND")), None)
+    elif head[:4] in (b".snd", b"dns.") and len(head) >= 12:  # AU has no chunks
+        start, size = struct.unpack_from(">2I" if head[0] == ord(".") else "<2I", head, 4)
+        sound = _Chunk(b"", start, size)
+    if sound is None:
         return None
-    for chunk in _chunks(file, head):
-        if chunk.name in (b"data", b"SSND"):
-            present = max(file.seek(0, os.SEEK_END) - chunk.start, 0)
-            streamed = any(chunk.size in lengths for lengths in _STREAMED)
-            return Extent(present if streamed else chunk.size, present)
-    return None
+    present = max(file.seek(0, os.SEEK_END) - sound.start, 0)
+    return Extent(present if _is_streamed(sound.size) else sound.size, present)
 
 
-def is_cut_ogg(file: BinaryIO) -> bool:
-    """Say whether an Ogg file breaks off inside a page (RFC 3533, section 6)."""
+def _is_streamed(size: int) -> bool:
+    return any(size in lengths for lengths in _STREAMED)
+
+
+def ends_early(file: BinaryIO) -> bool:
+    """Say whether an Ogg or AVI file breaks off in a way that says so."""
     file.seek(0)
-    if file.read(4) != b"OggS":
-        return False
+    head = file.read(12)
+    if head[:4] == b"OggS":
+        return _is_cut_ogg(file)
+    if head[:4] == b"RIFF" and head[8:] == b"AVI ":  # long ones have more of these, one by one
+        size = int.from_bytes(head[4:8], "little")
+        return not _is_streamed(size) and size > file.seek(0, os.SEEK_END)
+    return False
+
+
+def _is_cut_ogg(file: BinaryIO) -> bool:
+    """Say whether an Ogg file breaks off inside a page (RFC 3533, section 6)."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 2**16, 0))  # the longest page is 65,307 bytes
     tail = file.read()

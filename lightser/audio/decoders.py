@@ -16,8 +16,8 @@ import soundfile
 from lightser.audio.containers import (
     HEAD_BYTES,
     Container,
+    ends_early,
     foreign_container,
-    is_cut_ogg,
     sound_bytes,
 )
 from lightser.audio.mpeg import scan_mp3
@@ -83,6 +83,8 @@ class _Nameless:
         return self._kept(self._file.read, size, instead=b"")
 
     def seek(self, offset: int, whence: int) -> int:
+        if whence == os.SEEK_SET and offset < 0:  # where damage leads it; a disk says the same
+            return -1
         return self._kept(self._file.seek, offset, whence, instead=0)
 
     def tell(self) -> int:
@@ -175,7 +177,7 @@ def _breaks_off(name: str, done: int, decoder: Decoder) -> BadAudio:
 
 @contextmanager
 def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder]:
-    extent, is_cut, mp3 = sound_bytes(file), is_cut_ogg(file), None
+    extent, is_cut, mp3 = sound_bytes(file), ends_early(file), None
     if extent is None and head[:4] not in (b"OggS", b"fLaC") and (mp3 := scan_mp3(file)):
         file = mp3.view(file)
     file.seek(0)
@@ -294,7 +296,7 @@ def _open_ffmpeg(file: BinaryIO, name: str, kind: Container) -> Iterator[Decoder
         import av
     except ImportError as error:
         raise MissingExtra(f"{name}: reading {kind.name}", "codecs") from error
-    is_cut = is_cut_ogg(file)
+    is_cut = ends_early(file)
     file.seek(0)
     try:
         container = av.open(file, format=kind.demuxer, metadata_errors="ignore")

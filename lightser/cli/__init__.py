@@ -1,10 +1,11 @@
 """Words on the command line: one verb per file, thin over the library.
 
 Data goes to stdout, words to stderr. Exit codes: 0 done, 2 the input was wrong (one line), 1 a bug,
-130 interrupted.
+130 interrupted, 143 killed politely.
 """
 
 import errno
+import io
 import os
 import sys
 from typing import Annotated
@@ -12,8 +13,9 @@ from typing import Annotated
 import typer
 
 import lightser
-from lightser.cli.interrupted import Commands, Interrupted
+from lightser.cli.interrupted import Commands, Interrupted, ending_in_order
 from lightser.errors import LightserError
+from lightser.names import printable
 from lightser.registry import import_siblings
 
 app = typer.Typer(
@@ -45,9 +47,13 @@ def _options(
 def main() -> None:
     """Run the command line; our own errors, and interrupts, become one line on stderr."""
     import_siblings(__name__, __path__)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # for names of files and signs of any language
+        is_seen = sys.stdout.isatty()
+        sys.stdout.reconfigure(encoding=None if is_seen else "utf-8", errors="replace")
     try:
         try:
-            app()
+            with ending_in_order():
+                app()
         finally:
             if sys.stdout:  # None: it is closed
                 sys.stdout.flush()  # while a full disk can still be told
@@ -60,7 +66,7 @@ def main() -> None:
             sys.exit(2)
         sys.exit(1)  # who read it has enough
     except LightserError as error:
-        print(f"lightser: {error}", file=sys.stderr)
+        print(f"lightser: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt) as end:
         words = f"interrupted, {end}" if str(end) else "interrupted"

@@ -10,6 +10,7 @@ from lightser.cli import app
 from lightser.cli.corpus import progress_bar
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, BadModel, LightserError, MissingExtra
+from lightser.names import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,7 @@ def adapt(
                 except BadAudio as error:
                     problems.append(error)
         for problem in problems:
-            print(f"lightser: {problem}", file=sys.stderr)
+            print(f"lightser: {printable(str(problem))}", file=sys.stderr)
         if len(clips) < LEAST_CLIPS:
             raise LightserError(
                 f"{len(clips)} recordings of speech say too little of a voice; give at least "

@@ -22,6 +22,7 @@ from lightser.cli.corpus_answers import predict_adapted, predict_all
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadResults, LightserError, MissingExtra, UnknownName
+from lightser.names import printable
 from lightser.whole import write_whole
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def evaluate(
         write_results(out, predictions, facts | scores)
     print_scores(predictions, recognizer.labels, facts, scores)
     for problem in problems:
-        print(f"lightser: {problem}", file=sys.stderr)
+        print(f"lightser: {printable(str(problem))}", file=sys.stderr)
     if problems:
         print(f"lightser: not in the score: {len(problems)} of {len(kept)}", file=sys.stderr)
         if on_card:

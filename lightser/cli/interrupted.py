@@ -1,5 +1,6 @@
-"""Ctrl-C: one line, which says how to go on where work is kept."""
+"""Ctrl-C: one line, which says how to go on where work is kept; and a polite kill."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,23 @@ def resumable(how: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(how) from None
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have SIGTERM take back what is half done, and end with the code that shells have for it."""
+
+    def end(*_: Any) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # whoever began us has other plans
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Commands(TyperGroup):

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from lightser.cli import app
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.keys import Keys
 from lightser.cli.warned import spoken_warnings
+from lightser.names import printable
 
 if TYPE_CHECKING:
     from lightser.cli.hearing import Hearing
@@ -86,6 +88,9 @@ def listen(
         hearing: Hearing
         if input is not None:
             hearing = Playback(input, recognizer.card.sample_rate, fast=fast)
+            if Path(input).is_fifo():
+                words = "a pipe, which is read to its end before it is played"
+                print(f"lightser: {printable(input)}: {words}", file=sys.stderr)
         else:
             hearing = microphone = Microphone(device)
         stream = Stream(
@@ -111,7 +116,7 @@ def listen(
             view = until_the_end.enter_context(
                 LiveView(
                     title=f"lightser · {recognizer.card.name}",
-                    name=hearing.name,
+                    name=printable(hearing.name),
                     labels=recognizer.labels,
                     window_s=window,
                     hop_s=hop,
@@ -143,7 +148,10 @@ def heard(
     recording: "Recording | None",
 ) -> "Iterator[Segment]":
     """Yield segments until the audio ends, or somebody ends it: q, Ctrl-C, or a polite kill."""
-    for wave in hearing.chunks():
+    chunks = hearing.chunks()
+    first = next(chunks, None)  # which a pipe gives when it has ended
+    stop.clear()
+    for wave in chain([first], chunks):
         key = keys.pressed()
         if key == "q" or stop.is_set():
             break
@@ -174,11 +182,12 @@ def tell(segment: "Segment", name: str, as_json: bool) -> None:
 
 @contextmanager
 def stopping() -> Iterator[Event]:
-    """Give what is set by Ctrl-C, SIGTERM or the end of the terminal; the second time, they raise.
+    """Give what is set by Ctrl-C, SIGTERM or the end of the terminal; where it is set, they raise.
 
-    So what was heard until then is said and kept.
+    So what was heard until then is said and kept. Nothing is heard before it is cleared first.
     """
     asked = Event()
+    asked.set()
 
     def stop(*_: Any) -> None:
         if asked.is_set():

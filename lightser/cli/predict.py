@@ -15,6 +15,7 @@ from lightser.cli.bulk import Archive, predict_bulk
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
+from lightser.names import printable, spoken
 from lightser.whole import replacing
 
 if TYPE_CHECKING:
@@ -210,19 +211,19 @@ def heard(
     from lightser.inference.sources import rereadable
 
     for done, (name, source) in enumerate(sources):
-        spoken = os.fsencode(name).decode("utf-8", "replace")
+        file = spoken(name)
         if tell:
-            tell(done, spoken)
+            tell(done, file)
         try:
             if not listen.manner.wants_segments:
-                yield Row.of(spoken, listen.recognizer.predict(source))
+                yield Row.of(file, listen.recognizer.predict(source))
                 continue
             with rereadable(source) as clip:
                 duration_s = audio_info(clip).duration_s if tell else 0.0
                 for channel, segment in listen.segments(clip):
-                    yield Row.of(spoken, segment, channel)
+                    yield Row.of(file, segment, channel)
                     if tell:
-                        tell(done + min(segment.end / duration_s, 1.0), spoken)
+                        tell(done + min(segment.end / duration_s, 1.0), file)
         except LightserError as error:
             problems.append(error)
 
@@ -255,7 +256,7 @@ def report(problems: Sequence[LightserError], n_files: int) -> None:
         raise problems[0]
     print(f"lightser: {len(problems)} could not be recognised, the rest is done:", file=sys.stderr)
     for problem in problems:
-        print(f"  {problem}", file=sys.stderr)
+        print(f"  {printable(str(problem))}", file=sys.stderr)
     raise typer.Exit(2)
 
 
@@ -340,7 +341,7 @@ def progress(n_files: int, *, hidden: bool) -> Iterator[Callable[[float, str], N
     ) as bar:
         task = bar.add_task("listening", total=n_files)
         yield lambda done, name: bar.update(
-            task, completed=done, description=os.path.basename(name)[-30:]
+            task, completed=done, description=printable(os.path.basename(name))[-30:]
         )
 
 
@@ -400,7 +401,7 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
         tracks,
         recognizer.labels,
         duration_s=duration_s,
-        title="standard input" if name == STDIN else os.path.basename(name),
+        title="standard input" if name == STDIN else printable(spoken(os.path.basename(name))),
         note=f"{recognizer.card.name}, {how}",
     )
     with replacing(path) as temporary, warnings.catch_warnings():
@@ -410,10 +411,10 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
 
 def likeliest(segments: "Sequence[Segment]") -> tuple[str, float]:
     """Return the label that is likeliest on average where somebody speaks, and its probability."""
-    spoken = [segment.probabilities for segment in segments if segment.probabilities]
-    if not spoken:
+    heard = [segment.probabilities for segment in segments if segment.probabilities]
+    if not heard:
         return segments[0].label, 1.0
-    means = {label: sum(p[label] for p in spoken) / len(spoken) for label in spoken[0]}
+    means = {label: sum(p[label] for p in heard) / len(heard) for label in heard[0]}
     return max(means.items(), key=lambda item: item[1])
 
 

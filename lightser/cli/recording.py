@@ -2,8 +2,8 @@
 
 import os
 import wave
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -26,7 +26,7 @@ class Recording:
 
     Raises:
         LightserError: the folder holds a recording already, or cannot be written; or, while it
-            hears, the recording is as long as a WAV can be.
+            hears, the recording is as long as a WAV can be, or the disk is full.
     """
 
     def __init__(self, folder: Path, sample_rate: int, labels: Sequence[str]):
@@ -36,6 +36,7 @@ class Recording:
                 what = "is of a recording that was cut off" if name[0] == "." else "exists"
                 raise LightserError(f"{folder / name} {what}; give another folder to --record.")
         self._written = 0  # bytes
+        self._said = 0  # bytes of whole lines
         with ExitStack() as so_far:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -59,12 +60,25 @@ class Recording:
                 f"{self._folder}: the recording is as long as a WAV can be; it ends here. "
                 "Give another folder to go on."
             )
-        self._audio.writeframes(pcm.tobytes())
+        with self._kept_so_far():
+            self._audio.writeframes(pcm.tobytes())
         self._written += pcm.nbytes
 
     def say(self, segment: Segment) -> None:
         """Keep a segment."""
-        FORMATS["jsonl"]([Row.of(AUDIO, segment)], self._labels, self._segments)
+        with self._kept_so_far():
+            FORMATS["jsonl"]([Row.of(AUDIO, segment)], self._labels, self._segments)
+            self._said = self._segments.tell()
+
+    @contextmanager
+    def _kept_so_far(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LightserError(
+                f"{self._folder}: cannot be written any more ({error.strerror}); what was heard "
+                "until then is kept in it. Make room, and give another folder to go on."
+            ) from error
 
     def __enter__(self) -> "Recording":
         return self
@@ -75,7 +89,11 @@ class Recording:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._open:
-            self._audio.close()
-        for name in (AUDIO, SEGMENTS):
-            os.replace(self._folder / f".{name}", self._folder / name)
+        with self._kept_so_far():
+            try:
+                with self._open:
+                    self._audio.close()
+            finally:  # it writes what the disk had no room for, and may fail again
+                os.truncate(self._folder / f".{SEGMENTS}", self._said)
+                for name in (AUDIO, SEGMENTS):
+                    os.replace(self._folder / f".{name}", self._folder / name)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lightser.names import printable
+
 if TYPE_CHECKING:
     from lightser.inference.formats import Row
 
@@ -29,7 +31,9 @@ def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
     is_unicode = (console.encoding or "").lower().startswith("utf")
     dot, line, dash = ("●", "━", "–") if is_unicode else ("*", "=", "-")
 
-    names = [r.file if r.channel is None else f"{r.file} [{r.channel}]" for r in rows]
+    names = [
+        printable(row.file) + ("" if row.channel is None else f" [{row.channel}]") for row in rows
+    ]
     are_segments = len({row.file for row in rows}) < len(rows) or any(row.start for row in rows)
     times = [
         f"{clock(row.start)}{dash}{clock(row.end)}" if are_segments else f"{row.end:.2f} s"

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -125,6 +126,7 @@ def serve(
         origins=cors or [],
         in_browser=bool(in_browser),
     )
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which uvicorn ends by, when all is answered
     run(service, host, port, limits)
 
 

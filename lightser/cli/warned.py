@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightser.errors import LightserWarning
+from lightser.names import printable
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def spoken_warnings() -> Iterator[None]:
         finally:
             ours = (w.message for w in caught if issubclass(w.category, LightserWarning))
             for message in dict.fromkeys(map(str, ours)):  # a file may be read more than once
-                print(f"lightser: {message}", file=sys.stderr)
+                print(f"lightser: {printable(message)}", file=sys.stderr)
     for other in caught:  # of a library, on its way to whoever listens to those
         if not issubclass(other.category, LightserWarning):
             warnings.showwarning(other.message, other.category, other.filename, other.lineno)

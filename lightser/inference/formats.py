@@ -17,6 +17,7 @@ from lightser.inference.annotations import write_audacity, write_textgrid, write
 from lightser.inference.audformat_folder import write_audformat
 from lightser.inference.recognizer import Prediction
 from lightser.inference.segments import Segment
+from lightser.names import printable
 from lightser.registry import Registry
 
 
@@ -142,7 +143,7 @@ def write_table(rows: Iterable[Row], labels: Sequence[str], file: TextIO) -> Non
     for row in rows:
         numbers = [row.confidence, *(row.probabilities.get(label) for label in labels)]
         cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
-        where = [row.file, *[str(row.channel)] * has_channels]
+        where = [printable(row.file), *[str(row.channel)] * has_channels]
         lines.append([*where, f"{row.start:.2f}", f"{row.end:.2f}", row.label, *cells])
     if len(lines) == 1:
         return

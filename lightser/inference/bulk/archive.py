@@ -33,6 +33,7 @@ from lightser.inference.bulk.task import Task, digest_of
 from lightser.inference.bundled import WEIGHTS
 from lightser.inference.listening import CLIPS, Listening, Manner
 from lightser.inference.recognizer import Recognizer
+from lightser.names import spoken
 from lightser.whole import replacing
 
 # A block is lost with the process that is at it, and is what processes are kept busy with: small
@@ -348,9 +349,9 @@ def _assemble(
     ours = ("file", "start", "end", "channel")
     header = [*ours, *renamed((facts.columns[i] for i in kept), {*ours, "reason"}), "reason"]
     with (
-        replacing(out) as table,
         replacing(side) as unfinished,
         open(unfinished, "w", encoding="utf-8", newline="") as file,
+        replacing(out) as table,  # the larger one, which names itself if the disk is full
     ):
         errors = csv.writer(file, lineterminator="\n")
         errors.writerow(header)
@@ -364,8 +365,3 @@ def _assemble(
         counts["seconds"],
         side if counts["bad"] else None,
     )
-
-
-def spoken(name: str) -> str:
-    """Return text that any file can hold, of a name that may not be Unicode."""
-    return os.fsencode(name).decode("utf-8", "replace")
