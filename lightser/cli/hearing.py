@@ -53,8 +53,10 @@ class Playback:
     def chunks(self) -> Iterator[Wave | None]:
         from lightser.audio.files import stream_audio
 
-        due = time.monotonic()
+        due = None
         for wave in stream_audio(self.name, self.sample_rate, block_s=CHUNK_S):
+            if due is None:  # now, not before a pipe has been read to its end
+                due = time.monotonic()
             due += len(wave) / self.sample_rate  # a microphone gives a chunk when it is over
             while self.paused or (not self._fast and time.monotonic() < due):
                 now = time.monotonic()
