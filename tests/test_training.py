@@ -20,7 +20,7 @@ from tiny_corpus import tiny_recipe as recipe
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
-from lightser.training import precision
+from lightser.training import jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
 from lightser.training.final import best_temperature, calibrate, train_final
@@ -240,6 +240,26 @@ def test_a_run_that_was_killed_resumes_to_the_same_result(tmp_path):
     for file in ("predictions.csv", "history.csv"):
         ours = (folder / file).read_text()
         assert ours == (whole.jobs[0].folder / file).read_text()
+
+
+def test_what_is_trained_is_kept_until_all_of_it_is_written(tmp_path, monkeypatch):
+    job = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r").jobs[0]
+    checkpoint = job.folder / "checkpoint" / "checkpoint.json"
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+
+    def full(*given):
+        raise OSError("no space left on device")
+
+    def no_more(*given):
+        raise AssertionError("it trains again")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr(jobs, "write_predictions", full)
+        run_job(job)
+    assert checkpoint.exists() and not job.is_done
+    monkeypatch.setattr(loop, "take_step", no_more)
+    run_job(job)
+    assert job.is_done and not checkpoint.exists()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")

@@ -28,6 +28,7 @@ from lightser.models.segments import SegmentNetwork
 from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import Clips, features_of
+from lightser.training.checkpoint import drop_checkpoint
 from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.precision import precision_of
 from lightser.training.recipe import Recipe
@@ -136,6 +137,7 @@ def job_run(job: Job) -> Run:
         run_classic(job)
         return []
     system, train, parts = prepare(job)
+    checkpoint = job.folder / "checkpoint"
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
 
     def report(point: Point, total: int, seconds: float) -> None:
@@ -152,7 +154,7 @@ def job_run(job: Job) -> Run:
         recipe=job.recipe,
         select=job.select,
         seed=job.seed,
-        folder=job.folder / "checkpoint",
+        folder=checkpoint,
         device=job.device,
         progress=report,
     )
@@ -162,6 +164,7 @@ def job_run(job: Job) -> Run:
     if parts["test"] is not None:
         probabilities = predict(system, parts["test"], job.device)
         write_predictions(job, parts["test"].utterances, probabilities)
+    drop_checkpoint(checkpoint)  # not before: a disk may be full, and hours have been trained
     return history
 
 
