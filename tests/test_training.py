@@ -20,7 +20,7 @@ from tiny_corpus import tiny_recipe as recipe
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
-from lightser.training import jobs, loop, precision
+from lightser.training import crossval, jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
 from lightser.training.final import best_temperature, calibrate, train_final
@@ -323,6 +323,22 @@ def test_a_run_goes_on_with_the_folds_that_are_missing(tmp_path):
     ran = []
     scores = run(plan, engine="serial", done=lambda job, _: ran.append(job.name))
     assert ran == [plan.jobs[0].name, plan.jobs[2].name] and scores["complete"]
+
+
+def test_a_run_that_was_stopped_before_its_predictions_were_scored_goes_on(tmp_path, monkeypatch):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
+
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(crossval, "score_predictions", stop)
+        run(plan, engine="serial")
+    assert (plan.out / "predictions.csv").exists() and not (plan.out / "scores.json").exists()
+    other = make_plan(recipe(seeds=(1,)), tiny_corpus(), name="t", out=plan.out)
+    with pytest.raises(BadRecipe, match="or of other seeds or folds"):
+        run(other, engine="serial")
+    assert run(plan, engine="serial")["complete"]
 
 
 def test_results_of_another_recipe_are_not_mixed_in(tmp_path):

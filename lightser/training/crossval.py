@@ -385,11 +385,12 @@ def _refuse_other_results(plan: Plan) -> None:
     """Never mix the results of two recipes in one folder."""
     for job in plan.jobs:
         refuse_other_job(job)
-    facts = facts_of(plan.out)
-    others = _names(table) if (table := _read(plan, "predictions.csv")) is not None else set()
-    if not facts and not others:
-        return
-    if facts.get("recipe_sha256") != plan.recipe.sha256() or others - {j.name for j in plan.jobs}:
+    names = set() if (table := _read(plan, "predictions.csv")) is None else _names(table)
+    known = plan.jobs
+    if not (is_scored := (plan.out / "scores.json").is_file()):
+        known = tuple(job for job in known if job.is_done)  # stopped before they were scored
+    other = is_scored and facts_of(plan.out).get("recipe_sha256") != plan.recipe.sha256()
+    if other or names - {job.name for job in known}:
         raise BadRecipe(
             f"{plan.out} holds results of another version of this recipe, or of other seeds or "
             "folds; move that folder away, or give another --out"
