@@ -20,6 +20,7 @@ from tiny_corpus import tiny_recipe as recipe
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe
+from lightser.report.results import read_result
 from lightser.training import crossval, jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
@@ -339,6 +340,22 @@ def test_a_run_that_was_stopped_before_its_predictions_were_scored_goes_on(tmp_p
     with pytest.raises(BadRecipe, match="or of other seeds or folds"):
         run(other, engine="serial")
     assert run(plan, engine="serial")["complete"]
+
+
+def test_a_speaker_and_a_label_may_have_any_name(tmp_path):
+    words = {"s0": "NA", "s1": "01", "s2": "2"}
+    table = tiny_corpus().replace({"speaker": words, "label": {"anger": "None"}})
+    choice = recipe(corpus=Choice(name="table"), optim=Optim(updates=1, batch_size=4))
+    plan = make_plan(choice, table, name="t", out=tmp_path / "r")
+    run_job(plan.jobs[0])
+    collect(plan)
+    scores = run(plan, engine="serial")
+    assert scores["complete"] and scores["n_speakers"] == 3 and scores["interval_speakers"]
+    found = read_result(plan.out)
+    assert set(found.predictions["speaker"]) == set(found.history["fold"]) == set(words.values())
+    assert set(found.predictions["truth"]) == set(table["label"]) and missing_jobs(plan) == []
+    system = build_system(choice, len(plan.labels))
+    assert calibrate(system, plan.out) == pytest.approx(float(system.temperature))
 
 
 def test_results_of_another_recipe_are_not_mixed_in(tmp_path):

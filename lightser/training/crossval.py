@@ -37,7 +37,7 @@ from lightser.training import classic
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, cache_folder, parameter_count, refuse_other_job
 from lightser.training.recipe import Recipe, quick, shortened
-from lightser.training.scores import score_predictions
+from lightser.training.scores import read_predictions, score_predictions
 from lightser.whole import held, write_whole
 
 QUICK_FOLDS = 2
@@ -208,7 +208,7 @@ def _write_folds_and_recipe(plan: Plan) -> None:
 
 def missing_jobs(plan: Plan) -> list[Job]:
     """Return the jobs to be run here that neither the results nor a finished folder hold."""
-    finished = set() if (table := _read(plan, "predictions.csv")) is None else _names(table)
+    finished = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
     return [job for job in plan.part if job.name not in finished and not job.is_done]
 
 
@@ -254,8 +254,8 @@ def collect(plan: Plan) -> dict[str, Any]:
 def _collect(plan: Plan) -> dict[str, Any]:
     tables: dict[str, pd.DataFrame] = {}
     for file in ("predictions.csv", "history.csv"):
-        kept = _read(plan, file)
-        fresh = [pd.read_csv(j.folder / file, dtype=str) for j in plan.jobs if j.is_done]
+        kept = _read(plan.out / file)
+        fresh = [_read(job.folder / file) for job in plan.jobs if job.is_done]
         if kept is not None and fresh:
             kept = kept[~(kept["fold"] + "-seed" + kept["seed"]).isin(_names(pd.concat(fresh)))]
         table = pd.concat([t for t in [kept, *fresh] if t is not None] or [pd.DataFrame()])
@@ -268,7 +268,7 @@ def _collect(plan: Plan) -> dict[str, Any]:
         tables[file] = table
     facts = describe(plan, tables["predictions.csv"])
     if len(tables["predictions.csv"]):
-        predictions = pd.read_csv(plan.out / "predictions.csv", dtype={"speaker": str, "fold": str})
+        predictions = read_predictions(plan.out / "predictions.csv", plan.labels)
         facts |= score_predictions(predictions, plan.labels)
         write_whole(plan.out / "scores.json", json.dumps(facts, indent=1, ensure_ascii=False))
     return facts
@@ -385,7 +385,7 @@ def _refuse_other_results(plan: Plan) -> None:
     """Never mix the results of two recipes in one folder."""
     for job in plan.jobs:
         refuse_other_job(job)
-    names = set() if (table := _read(plan, "predictions.csv")) is None else _names(table)
+    names = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
     known = plan.jobs
     if not (is_scored := (plan.out / "scores.json").is_file()):
         known = tuple(job for job in known if job.is_done)  # stopped before they were scored
@@ -406,9 +406,9 @@ def facts_of(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _read(plan: Plan, file: str) -> pd.DataFrame | None:
-    path = plan.out / file
-    return pd.read_csv(path, dtype=str) if path.is_file() else None
+def _read(path: Path) -> pd.DataFrame | None:
+    """Return a table as the strings that are in it, if there is one; speaker "NA" is a name."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
 
 
 def _names(table: pd.DataFrame) -> set[str]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from lightser.errors import BadRecipe, BadResults
 from lightser.training.crossval import Plan, facts_of
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import refuse_classic, refuse_other_job
+from lightser.training.scores import read_predictions
 from lightser.training.system import System
 
 
@@ -77,7 +77,7 @@ def calibrate(system: System, results: Path) -> float:
     Calibration of Modern Neural Networks", ICML 2017).
     """
     facts = facts_of(results)
-    table = pd.read_csv(results / "predictions.csv")
+    table = read_predictions(results / "predictions.csv", facts["labels"])
     columns = [f"p_{label}" for label in facts["labels"]]
     index = {label: i for i, label in enumerate(facts["labels"])}
     temperature = best_temperature(
