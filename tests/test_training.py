@@ -4,6 +4,7 @@ change nothing."""
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,12 +20,12 @@ from tiny_corpus import tiny_recipe as recipe
 
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
-from lightser.errors import BadRecipe
+from lightser.errors import BadRecipe, BadResults
 from lightser.report.results import read_result
 from lightser.training import crossval, jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
-from lightser.training.final import best_temperature, calibrate, train_final
+from lightser.training.final import best_temperature, calibrate, check_quotable, train_final
 from lightser.training.jobs import as_examples, build_system, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
 from lightser.training.precision import half_precision
@@ -363,6 +364,36 @@ def test_results_of_another_recipe_are_not_mixed_in(tmp_path):
     other = recipe(optim=Optim(epochs=4, batch_size=4))
     with pytest.raises(BadRecipe, match="another version of this recipe"):
         run(make_plan(other, tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
+
+
+def test_results_of_other_data_are_neither_kept_nor_taken_nor_quoted(tmp_path):
+    table = tiny_corpus()
+    choice = recipe(
+        optim=Optim(updates=1, batch_size=4),
+        protocol=ProtocolChoice(name="loso", options={"valid_speakers": 0}, select="last"),
+    )
+
+    def plan_of(table, name="one"):
+        return make_plan(choice, table, name=name, out=tmp_path / name)
+
+    plan = plan_of(table)
+    begun = dataclasses.replace(plan.jobs[0], folder=tmp_path / "job")
+    run_job(begun)
+    run(plan, engine="serial")
+    check_quotable(plan, plan.out)
+    before = {path.name: path.read_bytes() for path in plan.out.iterdir()}
+    relabelled = table.assign(label=table["label"].where(table.index != 5, "anger"))
+    name = table["utterance"][5]
+    assert table["label"][5] != "anger"
+    for other, said in ((relabelled, "is 'anger' of"), (table.drop(index=5), "is not tested")):
+        for act in (lambda p: run(p, engine="serial"), lambda p: check_quotable(p, plan.out)):
+            with pytest.raises(BadResults, match=f"other data.*{re.escape(name)}.*{said}"):
+                act(plan_of(other))
+        assert adopt(plan_of(other, "two"), tmp_path) is None and not (tmp_path / "two").exists()
+        with pytest.raises(BadRecipe, match="or of its corpus"):
+            run_job(dataclasses.replace(plan_of(other).jobs[0], folder=begun.folder))
+    assert {path.name: path.read_bytes() for path in plan.out.iterdir()} == before
+    assert adopt(plan_of(table, "two"), tmp_path) == plan.out
 
 
 def test_a_changed_recipe_does_not_go_on_where_the_old_one_was_stopped(tmp_path):

@@ -32,7 +32,7 @@ from lightser.corpora.splits import (
     write_folds,
 )
 from lightser.corpora.utterances import content_hashes
-from lightser.errors import BadRecipe
+from lightser.errors import BadRecipe, BadResults
 from lightser.training import classic
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, cache_folder, parameter_count, refuse_other_job
@@ -191,7 +191,8 @@ def adopt(plan: Plan, root: Path) -> Path | None:
     for path in sorted(root.rglob("scores.json")):
         facts = facts_of(path.parent)
         same = facts.get("recipe_sha256") == plan.recipe.sha256()
-        if same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds):
+        same = same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds)
+        if same and not other_data(plan, path.parent):
             plan.out.mkdir(parents=True, exist_ok=True)
             for file in ("scores.json", "history.csv", "predictions.csv"):
                 write_whole(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
@@ -382,7 +383,7 @@ def _value(value: Any) -> str:
 
 
 def _refuse_other_results(plan: Plan) -> None:
-    """Never mix the results of two recipes in one folder."""
+    """Never mix the results of two recipes, or of two states of a corpus, in one folder."""
     for job in plan.jobs:
         refuse_other_job(job)
     names = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
@@ -395,6 +396,36 @@ def _refuse_other_results(plan: Plan) -> None:
             f"{plan.out} holds results of another version of this recipe, or of other seeds or "
             "folds; move that folder away, or give another --out"
         )
+    if different := other_data(plan, plan.out):
+        raise BadResults(
+            f"{plan.out} holds results of other data: {different}; move that folder away, or give "
+            "another --out"
+        )
+
+
+def other_data(plan: Plan, folder: Path) -> str:
+    """Say of the first utterance how a folder's predictions are of other data than a plan's, or "".
+
+    A part of the folds may be there, and other seeds: each row is looked up by its fold.
+    """
+    if (table := _read(folder / "predictions.csv")) is None:
+        return ""
+    known = _said_of(plan.table, "label")
+    tested = {fold.name: {name: known[name] for name in fold.test} for fold in plan.folds}
+    for _, rows in table.groupby(["fold", "seed"], sort=False):
+        fold = rows["fold"].iloc[0]
+        here, there = tested.get(fold, {}), _said_of(rows, "truth")
+        for name in [*here, *there]:
+            if here.get(name) != there.get(name):
+                was, is_now = (said.get(name, "not tested") for said in (there, here))
+                return f"'{name}' in fold '{fold}' was {was}, and is {is_now}"
+    return ""
+
+
+def _said_of(table: pd.DataFrame, column: str) -> dict[str, str]:
+    """Return what a table says of each utterance, in words; its label is in ``column``."""
+    rows = zip(table["utterance"], table[column], table["speaker"], strict=True)
+    return {name: f"'{label}' of speaker '{speaker}'" for name, label, speaker in rows}
 
 
 def facts_of(folder: Path) -> dict[str, Any]:

@@ -75,9 +75,19 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that makes the job's numbers: recipe, labels, and who is in which part."""
+        """SHA-256 of all that makes the job's numbers: recipe, labels, who is in which part."""
+        label = dict(zip(self.table["utterance"], self.table["label"], strict=True))
         fold = [self.fold.train, self.fold.valid, self.fold.test]
-        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select]
+        return self._digest_of([[label[name] for name in part] for part in fold])
+
+    @property
+    def digest_of_names(self) -> str:
+        """The digest of jobs that were begun when each utterance's label was not yet in it."""
+        return self._digest_of()
+
+    def _digest_of(self, *further: object) -> str:
+        fold = [self.fold.train, self.fold.valid, self.fold.test]
+        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, *further]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -113,7 +123,8 @@ def refuse_other_job(job: Job) -> None:
         BadRecipe: something of the kind is there.
     """
     path = job.folder / _DIGEST
-    if path.is_file() and path.read_text(encoding="utf-8") != job.digest:
+    known = (job.digest, job.digest_of_names)
+    if path.is_file() and path.read_text(encoding="utf-8") not in known:
         raise BadRecipe(
             f"{job.folder} was begun with another version of this recipe or of its corpus; remove "
             "that folder to start over, or give another --out"
