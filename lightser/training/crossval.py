@@ -185,17 +185,25 @@ def adopt(plan: Plan, root: Path) -> Path | None:
 
     Tables repeat each other: the best line of one is a line of the next. What is the same in all
     that makes the number is not run twice.
+
+    Raises:
+        BadRecipe: something else was begun in this row's folder.
     """
-    if (plan.out / "predictions.csv").is_file():
+    if (plan.out / "scores.json").is_file():
         return None
+    for job in plan.jobs:
+        refuse_other_job(job)
     for path in sorted(root.rglob("scores.json")):
         facts = facts_of(path.parent)
         same = facts.get("recipe_sha256") == plan.recipe.sha256()
         same = same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds)
-        if same and not other_data(plan, path.parent):
+        is_whole = same and (path.parent / "predictions.csv").is_file()
+        if is_whole and not other_data(plan, path.parent):
             plan.out.mkdir(parents=True, exist_ok=True)
-            for file in ("scores.json", "history.csv", "predictions.csv"):
-                write_whole(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
+            files = [path.parent / name for name in ("history.csv", "predictions.csv")]
+            # The classic has no history; scores come last, and say that all is there.
+            for file in filter(Path.is_file, [*files, path]):
+                write_whole(plan.out / file.name, file.read_text(encoding="utf-8"))
             _write_folds_and_recipe(plan)
             collect(plan)  # under this row's own name
             return path.parent
