@@ -468,6 +468,22 @@ def test_a_part_of_a_file_is_heard_and_no_more(tmp_path):
     assert frames(0.3, np.nan) < whole
 
 
+def test_kept_features_that_are_damaged_are_computed_again(tmp_path):
+    table = tiny_corpus().head(1)
+    frontend = build_system(recipe(), 3).frontend
+
+    def heard():
+        return features_of(table, recipe(), frontend, training=False, cache=tmp_path)
+
+    before = heard()
+    (kept,) = tmp_path.rglob("*.npz")
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"PK" + bytes(100), whole[:-200] + bytes(200)):
+        kept.write_bytes(damaged)
+        torch.testing.assert_close(heard(), before, rtol=0, atol=0)
+        assert kept.read_bytes() == whole
+
+
 def test_training_clips_are_also_recorded_anew_and_others_never(tmp_path):
     table = tiny_corpus().iloc[:2]
     plain = recipe(augment=Augment(speeds=(1.1,)))

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -120,7 +121,7 @@ def features_of(
         try:
             with np.load(path) as stored:
                 arrays = [stored[name] for name in stored.files]
-        except (OSError, ValueError):  # not there, or a run was killed before names were atomic
+        except (OSError, ValueError, EOFError, BadZipFile):  # not there, or empty or cut off
             span = [None if np.isnan(at) else float(at) for at in (start, end)]
             samples = read_audio(file, rate, start=span[0], end=span[1])
             windows = [
