@@ -602,6 +602,17 @@ def test_a_network_that_hears_segments_trains_on_segments_and_decides_on_clips(t
     assert (rows["truth"] == rows["predicted"]).mean() > 0.7
 
 
+def test_a_network_that_hears_segments_takes_no_other_speeds(tmp_path):
+    elm = recipe(
+        frontend=Choice(name="frame30", options={"share": 0.5}),
+        model=Choice(name="dnn_elm"),
+        augment=Augment(speeds=(1.1,)),
+    )
+    plan = make_plan(elm, tiny_corpus(), name="t", out=tmp_path)
+    with pytest.raises(BadRecipe, match="'dnn_elm' hears segments; leave out augment"):
+        prepare(plan.jobs[0])
+
+
 def test_curves_for_tensorboard_are_written_where_asked_for(tmp_path):
     plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r", tensorboard=True)
     run_job(plan.jobs[0])

@@ -214,6 +214,9 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
             f"optim.kernel_penalty is for networks that say which kernels it is on, and "
             f"'{job.recipe.model.name}' does not; leave it out, or take weight_decay"
         )
+    if job.recipe.augment.speeds and isinstance(system.network, SegmentNetwork):
+        # a faster clip has fewer segments, and none of them is a variant of another's
+        raise BadRecipe(f"'{job.recipe.model.name}' hears segments; leave out augment.speeds")
     parts: dict[str, Clips | None] = {}
     for part in ("train", "valid", "test"):
         names = getattr(job.fold, part)
