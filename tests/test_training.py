@@ -506,6 +506,31 @@ def test_training_clips_are_also_recorded_anew_and_others_never(tmp_path):
     assert len({tuple(row.ravel().tolist()) for row in drawn.features}) > 3
 
 
+@pytest.mark.parametrize("augment", [Augment(), Augment(speeds=(1.1,))], ids=["plain", "speeds"])
+def test_every_window_of_a_longer_clip_is_trained_on(augment, tmp_path):
+    choice = recipe(
+        frontend=Choice(name="relative_logmel", options={"window_s": 0.2}),
+        window_s=0.2,
+        standardize=True,
+        augment=augment,
+    )
+    plan = make_plan(choice, tiny_corpus(), name="t", out=tmp_path)
+    system, train, parts = prepare(plan.jobs[0])
+    windows = train.variants[0]
+    assert len(windows) >= 4 and len(parts["test"].variants[0]) == 4
+    batch = draw_batch(train, np.zeros(99, int), augment, None, np.random.default_rng(0))
+    drawn = {tuple(row.ravel().tolist()) for row in batch.features}
+    assert drawn == {tuple(window.ravel().tolist()) for window in windows}
+    frames = torch.cat([w for clip in train.variants for w in clip[:4]]).double()
+    torch.testing.assert_close(system.standardize.mean, frames.mean(0).float())
+
+
+def test_clips_of_one_window_ask_for_no_chance():
+    one, other = np.random.default_rng(0), np.random.default_rng(0)
+    draw_batch(clips_of(5, 2), np.array([0, 1]), Augment(), None, one)
+    assert one.random() == other.random()
+
+
 def test_a_row_that_repeats_another_takes_its_results(tmp_path):
     first = make_plan(recipe(), tiny_corpus(), name="one", out=tmp_path / "one")
     repeat = make_plan(recipe(title="again"), tiny_corpus(), name="two", out=tmp_path / "two")

@@ -34,8 +34,8 @@ class Clips:
         labels: ``[N]`` class indices.
         agreement: ``[N]`` share of votes for the label, NaN where unknown.
         variants: for each utterance, the feature sequences ``[F, M]`` to choose from when
-            training: as recorded first, then recorded anew, then the same at other speeds. When
-            evaluating: its windows, whose probabilities are averaged.
+            training: as recorded first, then recorded anew, then the same at other speeds, each
+            cut into windows. When evaluating: its windows, whose probabilities are averaged.
     """
 
     utterances: tuple[str, ...]
@@ -209,10 +209,9 @@ def draw_batch(
         rng: where chance comes from.
     """
     sequences = []
-    varied = augment.speeds or augment.recordings
     for index in chosen:
         options = clips.variants[index]
-        sequences.append(options[rng.integers(len(options))] if varied else options[0])
+        sequences.append(options[rng.integers(len(options))] if len(options) > 1 else options[0])
     if augment.place and n_frames is not None:
         features, lengths = _placed(sequences, n_frames, rng), None
     else:

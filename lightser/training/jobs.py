@@ -217,16 +217,22 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
     if job.recipe.augment.speeds and isinstance(system.network, SegmentNetwork):
         # a faster clip has fewer segments, and none of them is a variant of another's
         raise BadRecipe(f"'{job.recipe.model.name}' hears segments; leave out augment.speeds")
-    parts: dict[str, Clips | None] = {}
-    for part in ("train", "valid", "test"):
-        names = getattr(job.fold, part)
-        rows = job.table[job.table["utterance"].isin(names)]
-        parts[part] = None if rows.empty else make_clips(job, rows, system, part == "train")
+    rows = {
+        part: job.table[job.table["utterance"].isin(getattr(job.fold, part))]
+        for part in ("train", "valid", "test")
+    }
+    parts = {
+        part: None if of.empty else make_clips(job, of, system, part == "train")
+        for part, of in rows.items()
+    }
     train = parts.pop("train")
     if train is None:
         raise LightserError(f"Fold '{job.fold.name}' has no training utterances")
     if job.recipe.standardize:
-        system.standardize.fit(clip[0] for clip in train.variants)  # type: ignore[operator]
+        recorded = tuple(clip[:1] for clip in train.variants)
+        if job.recipe.window_s is not None and not job.recipe.augment.place:  # cut into windows
+            recorded = make_clips(job, rows["train"], system, training=False).variants
+        system.standardize.fit(w for windows in recorded for w in windows)  # type: ignore[operator]
     return system, train, parts
 
 
@@ -309,8 +315,9 @@ def fit_decision(system: System, train: Clips, valid: Clips | None) -> None:
 
     def standardized(clips: Clips) -> list[tuple[Tensor, int]]:
         return [
-            (system.standardize(variants[0][None].to(device))[0], int(label))
+            (system.standardize(variant[None].to(device))[0], int(label))
             for variants, label in zip(clips.variants, clips.labels, strict=True)
+            for variant in variants
         ]
 
     system.network.fit_decision(standardized(train), [] if valid is None else standardized(valid))  # type: ignore[operator]

@@ -210,7 +210,8 @@ class Recipe:
         frontend: waveform to features.
         standardize: whether bands are standardised with the training part's mean and deviation.
         window_s: seconds given to the network at once; a longer clip is cut into windows whose
-            probabilities are averaged, a shorter one is padded. None gives it the whole clip.
+            probabilities are averaged, and one of which is drawn at random in training; a shorter
+            one is padded. None gives it the whole clip.
         model: the network.
         loss: what is minimised.
         optim: how; networks need it.
