@@ -249,7 +249,7 @@ def _placed(sequences: Sequence[Tensor], n_frames: int, rng: np.random.Generator
 
 
 def _mask(rows: Tensor, n_masks: int, widest: int, rng: np.random.Generator) -> None:
-    """Replace runs of rows by the mean row (SpecAugment; Park et al., Interspeech 2019)."""
+    """Set runs of rows to the mean of all values (SpecAugment; Park et al., Interspeech 2019)."""
     for _ in range(n_masks):
         width = int(rng.integers(0, widest + 1))
         start = int(rng.integers(0, max(1, len(rows) - width)))
