@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
-    "errors", "registry", "whole", "processes", "memory", "card", "cluster",
+    "errors", "registry", "options", "whole", "processes", "memory", "card", "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
@@ -35,6 +35,7 @@ STANDARD = {*sys.stdlib_module_names, "tomllib", "tomli"}
 NEEDS = {
     "errors": set(),
     "registry": set(),
+    "options": set(),
     "whole": set(),
     "processes": set(),
     "memory": set(),

@@ -240,15 +240,18 @@ def build_system(recipe: Recipe, n_classes: int) -> System:
     """Return the recipe's system with fresh weights.
 
     Raises:
-        BadRecipe: there is no network in it.
+        BadRecipe: there is no network in it, or its window is shorter than a sample.
     """
     refuse_classic(recipe)
-    return System.build(
+    system = System.build(
         (recipe.frontend.name, recipe.frontend.options),
         (recipe.model.name, recipe.model.options),
         n_classes,
         standardize=recipe.standardize,
     )
+    if recipe.window_s is not None and round(recipe.window_s * system.sample_rate) < 1:
+        raise BadRecipe(f"window_s must be a sample or more; {recipe.window_s:g} seconds are less")
+    return system
 
 
 def refuse_classic(recipe: Recipe) -> None:
