@@ -17,7 +17,7 @@ from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functio
 from lightser.training import classic
 from lightser.training.classic import Settings
 from lightser.training.cost import cost_of
-from lightser.training.crossval import make_plan, run
+from lightser.training.crossval import adopt, make_plan, missing_jobs, run
 from lightser.training.final import train_final
 from lightser.training.jobs import build_system
 from lightser.training.recipe import (
@@ -135,6 +135,19 @@ def test_a_run_goes_on_where_it_was(tmp_path, heard, monkeypatch):
     whole = run(plan, engine="serial")
     monkeypatch.setattr(classic, "decide", None)  # would raise
     assert run(plan, engine="serial") == whole
+
+
+def test_a_row_that_repeats_another_takes_its_results(tmp_path, heard):
+    first, repeat = (
+        make_plan(recipe_of(title=name), tiny_corpus(), name=name, out=tmp_path / name)
+        for name in ("one", "two")
+    )
+    run(first, engine="serial")
+    assert adopt(repeat, tmp_path) == first.out
+    (repeat.out / "scores.json").unlink()  # as if it had been stopped in between
+    assert adopt(repeat, tmp_path) == first.out
+    assert not (repeat.out / "history.csv").exists() and missing_jobs(repeat) == []
+    assert run(repeat, engine="serial")["recipe"] == "two"
 
 
 def test_it_runs_from_audio_to_scores_and_says_before_what_it_costs(tmp_path, monkeypatch):

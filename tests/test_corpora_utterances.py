@@ -20,6 +20,7 @@ from lightser.corpora.utterances import (
     duplicates,
     find_audio,
     make_table,
+    read_csv,
     read_table,
     utterance_id,
     write_table,
@@ -132,6 +133,15 @@ def test_a_file_that_is_no_table_is_answered_with_one_line(tmp_path):
         read_table(tmp_path / "table.csv")
     with pytest.raises(BadCorpus, match="Cannot read"):
         read_table(tmp_path / "none.csv")
+
+
+def test_rows_may_end_in_a_comma_and_have_no_more_fields_than_the_header(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("file,label\na.wav,joy,\nb.wav,fear,\n")
+    assert read_csv(path).to_dict("list") == {"file": ["a.wav", "b.wav"], "label": ["joy", "fear"]}
+    path.write_text("file,label\na.wav,joy,\nb.wav,fear,x\n")
+    with pytest.raises(BadCorpus, match="fear,x' has more fields than the header"):
+        read_csv(path)
 
 
 def test_parts_of_a_file_have_ids_of_their_own(tmp_path):

@@ -16,7 +16,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
-    "errors", "registry", "names", "whole", "processes", "memory", "card", "cluster",
+    "errors", "registry", "options", "names", "whole", "processes", "memory", "card",
+    "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
@@ -35,6 +36,7 @@ STANDARD = {*sys.stdlib_module_names, "tomllib", "tomli"}
 NEEDS = {
     "errors": set(),
     "registry": set(),
+    "options": set(),
     "names": set(),
     "whole": set(),
     "processes": set(),

@@ -4,6 +4,7 @@ change nothing."""
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from tiny_corpus import tiny_recipe as recipe
 
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
-from lightser.errors import BadRecipe
-from lightser.training import precision
+from lightser.errors import BadRecipe, BadResults
+from lightser.report.results import read_result
+from lightser.training import crossval, jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
 from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
-from lightser.training.final import best_temperature, calibrate, train_final
+from lightser.training.final import best_temperature, calibrate, check_quotable, train_final
 from lightser.training.jobs import as_examples, build_system, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
 from lightser.training.precision import half_precision
@@ -242,6 +244,26 @@ def test_a_run_that_was_killed_resumes_to_the_same_result(tmp_path):
         assert ours == (whole.jobs[0].folder / file).read_text()
 
 
+def test_what_is_trained_is_kept_until_all_of_it_is_written(tmp_path, monkeypatch):
+    job = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r").jobs[0]
+    checkpoint = job.folder / "checkpoint" / "checkpoint.json"
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+
+    def full(*given):
+        raise OSError("no space left on device")
+
+    def no_more(*given):
+        raise AssertionError("it trains again")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr(jobs, "write_predictions", full)
+        run_job(job)
+    assert checkpoint.exists() and not job.is_done
+    monkeypatch.setattr(loop, "take_step", no_more)
+    run_job(job)
+    assert job.is_done and not checkpoint.exists()
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_a_run_outlives_the_shell_that_began_it(tmp_path):
     job = killable_plan(tmp_path).jobs[0]
@@ -305,11 +327,73 @@ def test_a_run_goes_on_with_the_folds_that_are_missing(tmp_path):
     assert ran == [plan.jobs[0].name, plan.jobs[2].name] and scores["complete"]
 
 
+def test_a_run_that_was_stopped_before_its_predictions_were_scored_goes_on(tmp_path, monkeypatch):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
+
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(crossval, "score_predictions", stop)
+        run(plan, engine="serial")
+    assert (plan.out / "predictions.csv").exists() and not (plan.out / "scores.json").exists()
+    other = make_plan(recipe(seeds=(1,)), tiny_corpus(), name="t", out=plan.out)
+    with pytest.raises(BadRecipe, match="or of other seeds or folds"):
+        run(other, engine="serial")
+    assert run(plan, engine="serial")["complete"]
+
+
+def test_a_speaker_and_a_label_may_have_any_name(tmp_path):
+    words = {"s0": "NA", "s1": "01", "s2": "2"}
+    table = tiny_corpus().replace({"speaker": words, "label": {"anger": "None"}})
+    choice = recipe(corpus=Choice(name="table"), optim=Optim(updates=1, batch_size=4))
+    plan = make_plan(choice, table, name="t", out=tmp_path / "r")
+    run_job(plan.jobs[0])
+    collect(plan)
+    scores = run(plan, engine="serial")
+    assert scores["complete"] and scores["n_speakers"] == 3 and scores["interval_speakers"]
+    found = read_result(plan.out)
+    assert set(found.predictions["speaker"]) == set(found.history["fold"]) == set(words.values())
+    assert set(found.predictions["truth"]) == set(table["label"]) and missing_jobs(plan) == []
+    system = build_system(choice, len(plan.labels))
+    assert calibrate(system, plan.out) == pytest.approx(float(system.temperature))
+
+
 def test_results_of_another_recipe_are_not_mixed_in(tmp_path):
     run(make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
     other = recipe(optim=Optim(epochs=4, batch_size=4))
     with pytest.raises(BadRecipe, match="another version of this recipe"):
         run(make_plan(other, tiny_corpus(), name="t", out=tmp_path / "r"), engine="serial")
+
+
+def test_results_of_other_data_are_neither_kept_nor_taken_nor_quoted(tmp_path):
+    table = tiny_corpus()
+    choice = recipe(
+        optim=Optim(updates=1, batch_size=4),
+        protocol=ProtocolChoice(name="loso", options={"valid_speakers": 0}, select="last"),
+    )
+
+    def plan_of(table, name="one"):
+        return make_plan(choice, table, name=name, out=tmp_path / name)
+
+    plan = plan_of(table)
+    begun = dataclasses.replace(plan.jobs[0], folder=tmp_path / "job")
+    run_job(begun)
+    run(plan, engine="serial")
+    check_quotable(plan, plan.out)
+    before = {path.name: path.read_bytes() for path in plan.out.iterdir()}
+    relabelled = table.assign(label=table["label"].where(table.index != 5, "anger"))
+    name = table["utterance"][5]
+    assert table["label"][5] != "anger"
+    for other, said in ((relabelled, "is 'anger' of"), (table.drop(index=5), "is not tested")):
+        for act in (lambda p: run(p, engine="serial"), lambda p: check_quotable(p, plan.out)):
+            with pytest.raises(BadResults, match=f"other data.*{re.escape(name)}.*{said}"):
+                act(plan_of(other))
+        assert adopt(plan_of(other, "two"), tmp_path) is None and not (tmp_path / "two").exists()
+        with pytest.raises(BadRecipe, match="or of its corpus"):
+            run_job(dataclasses.replace(plan_of(other).jobs[0], folder=begun.folder))
+    assert {path.name: path.read_bytes() for path in plan.out.iterdir()} == before
+    assert adopt(plan_of(table, "two"), tmp_path) == plan.out
 
 
 def test_a_changed_recipe_does_not_go_on_where_the_old_one_was_stopped(tmp_path):
@@ -384,6 +468,22 @@ def test_a_part_of_a_file_is_heard_and_no_more(tmp_path):
     assert frames(0.3, np.nan) < whole
 
 
+def test_kept_features_that_are_damaged_are_computed_again(tmp_path):
+    table = tiny_corpus().head(1)
+    frontend = build_system(recipe(), 3).frontend
+
+    def heard():
+        return features_of(table, recipe(), frontend, training=False, cache=tmp_path)
+
+    before = heard()
+    (kept,) = tmp_path.rglob("*.npz")
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"PK" + bytes(100), whole[:-200] + bytes(200)):
+        kept.write_bytes(damaged)
+        torch.testing.assert_close(heard(), before, rtol=0, atol=0)
+        assert kept.read_bytes() == whole
+
+
 def test_training_clips_are_also_recorded_anew_and_others_never(tmp_path):
     table = tiny_corpus().iloc[:2]
     plain = recipe(augment=Augment(speeds=(1.1,)))
@@ -404,6 +504,31 @@ def test_training_clips_are_also_recorded_anew_and_others_never(tmp_path):
     batch = prepare(make_plan(anew, tiny_corpus(), name="t", out=tmp_path / "t").jobs[0])[1]
     drawn = draw_batch(batch, np.zeros(40, int), anew.augment, None, np.random.default_rng(0))
     assert len({tuple(row.ravel().tolist()) for row in drawn.features}) > 3
+
+
+@pytest.mark.parametrize("augment", [Augment(), Augment(speeds=(1.1,))], ids=["plain", "speeds"])
+def test_every_window_of_a_longer_clip_is_trained_on(augment, tmp_path):
+    choice = recipe(
+        frontend=Choice(name="relative_logmel", options={"window_s": 0.2}),
+        window_s=0.2,
+        standardize=True,
+        augment=augment,
+    )
+    plan = make_plan(choice, tiny_corpus(), name="t", out=tmp_path)
+    system, train, parts = prepare(plan.jobs[0])
+    windows = train.variants[0]
+    assert len(windows) >= 4 and len(parts["test"].variants[0]) == 4
+    batch = draw_batch(train, np.zeros(99, int), augment, None, np.random.default_rng(0))
+    drawn = {tuple(row.ravel().tolist()) for row in batch.features}
+    assert drawn == {tuple(window.ravel().tolist()) for window in windows}
+    frames = torch.cat([w for clip in train.variants for w in clip[:4]]).double()
+    torch.testing.assert_close(system.standardize.mean, frames.mean(0).float())
+
+
+def test_clips_of_one_window_ask_for_no_chance():
+    one, other = np.random.default_rng(0), np.random.default_rng(0)
+    draw_batch(clips_of(5, 2), np.array([0, 1]), Augment(), None, one)
+    assert one.random() == other.random()
 
 
 def test_a_row_that_repeats_another_takes_its_results(tmp_path):
@@ -500,6 +625,17 @@ def test_a_network_that_hears_segments_trains_on_segments_and_decides_on_clips(t
     rows = pd.read_csv(job.folder / "predictions.csv")
     assert len(rows) == len(job.fold.test)
     assert (rows["truth"] == rows["predicted"]).mean() > 0.7
+
+
+def test_a_network_that_hears_segments_takes_no_other_speeds(tmp_path):
+    elm = recipe(
+        frontend=Choice(name="frame30", options={"share": 0.5}),
+        model=Choice(name="dnn_elm"),
+        augment=Augment(speeds=(1.1,)),
+    )
+    plan = make_plan(elm, tiny_corpus(), name="t", out=tmp_path)
+    with pytest.raises(BadRecipe, match="'dnn_elm' hears segments; leave out augment"):
+        prepare(plan.jobs[0])
 
 
 def test_curves_for_tensorboard_are_written_where_asked_for(tmp_path):

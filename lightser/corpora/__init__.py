@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightser.errors import LightserWarning
+from lightser.options import check_options
 from lightser.registry import Registry, import_siblings
 
 if TYPE_CHECKING:
@@ -101,17 +102,19 @@ class Corpus:
 CORPORA: Registry[Corpus] = Registry("corpus")
 
 
-def load_corpus(name: str, root: Path | str, **options: Any) -> "pd.DataFrame":
+def load_corpus(name: str, root: Path | str, /, **options: Any) -> "pd.DataFrame":
     """Return the utterance table of the corpus ``name`` in the folder ``root``.
 
     Warns (:class:`~lightser.errors.LightserWarning`) where utterances are missing, or files are
     left out because they are none of the corpus.
 
     Raises:
-        UnknownName: no such corpus.
+        UnknownName: no such corpus, or no such option of it.
+        BadRecipe: an option of another kind.
         BadCorpus: ``root`` is not a copy of it.
     """
     corpus, root = CORPORA[name], Path(root)
+    check_options("corpus", name, corpus.load, options, given=("root",))
     table = corpus.load(root, **options)
     for what in oddities(corpus, root, table):
         warnings.warn(

@@ -7,7 +7,6 @@ beside every score that it leads to: how the epoch is chosen, and whether a voic
 Folds depend on the utterances, the seed and the options, not on the order of the table's rows.
 """
 
-import inspect
 import json
 import math
 import re
@@ -21,7 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lightser.errors import BadCorpus, BadRecipe, BadResults, UnknownName
+from lightser.errors import BadCorpus, BadRecipe, BadResults
+from lightser.options import check_options
 from lightser.registry import Registry
 from lightser.whole import write_whole
 
@@ -103,7 +103,7 @@ def make_folds(
     """
     protocol = PROTOCOLS[name]
     require_at_least("seed", seed, 0)
-    _check_options(protocol, options)
+    check_options("protocol", name, protocol.make, options, given=("table", "seed"))
     if not len(table):
         raise BadCorpus("There are no utterances to split")
     if content is not None:
@@ -112,17 +112,6 @@ def make_folds(
     folds = protocol.make(table, seed=seed, **options)
     check_folds(folds, table, protocol)
     return folds
-
-
-def _check_options(protocol: Protocol, options: dict[str, Any]) -> None:
-    known = dict(inspect.signature(protocol.make).parameters)
-    del known["table"], known["seed"]
-    for name in options:
-        if name not in known:
-            raise UnknownName(f"option of protocol '{protocol.name}'", name, known)
-    for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in options:
-            raise BadRecipe(f"Protocol '{protocol.name}' needs the option {name}")
 
 
 # --- checks ---

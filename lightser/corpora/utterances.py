@@ -4,9 +4,11 @@ Every loader returns this table, every protocol splits it, and its columns are a
 knows of a corpus. ``file, start, end`` is audformat's segmented index.
 """
 
+import csv
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -188,12 +190,26 @@ def read_table(path: Path | str) -> pd.DataFrame:
 
 
 def read_csv(path: Path, separator: str = ",") -> pd.DataFrame:
-    """Return the CSV as strings: speaker "03" stays "03", and text "NA" is a text."""
+    """Return the CSV as strings: speaker "03" stays "03", and text "NA" is a text.
+
+    Rows may end in a separator that the header does not have; what stands behind it is refused.
+    """
     try:
-        return pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of what is left out
+            table = pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                index_col=False,
+            )  # fmt: skip
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.reader(file, delimiter=separator):
+                if any(row[len(table.columns) :]):
+                    raise BadCorpus(
+                        f"Cannot read {path} as CSV: '{separator.join(row)}' has more fields than "
+                        "the header"
+                    )
+        return table
+    except (OSError, ValueError, pd.errors.ParserError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise BadCorpus(f"Cannot read {path} as CSV: {reason}") from error
 

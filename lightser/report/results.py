@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lightser.errors import BadResults, LightserWarning
-from lightser.training.scores import check_predictions, score_predictions
+from lightser.training.scores import read_predictions, reason_of, score_predictions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -313,31 +313,6 @@ def read_result(folder: Path) -> Result:
     )
 
 
-def read_predictions(path: Path, labels: list[str] | None = None) -> pd.DataFrame:
-    """Read a predictions table; names stay strings (speaker "03", label "nan").
-
-    Raises:
-        BadResults: not there, no such table, a label that is not among ``labels``, or a seed that
-            is no whole number.
-    """
-    text = dict.fromkeys(("utterance", "corpus", "speaker", "fold", "truth", "predicted"), str)
-    try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path} as a predictions table: {_reason(error)}") from error
-    if labels is None:
-        labels = [name[2:] for name in table.columns if name.startswith("p_")]
-    try:
-        check_predictions(table, labels)
-    except BadResults as error:
-        raise BadResults(f"{path}: {error}") from error
-    seeds = pd.to_numeric(table["seed"], errors="coerce")
-    wrong = (seeds % 1 != 0).to_numpy()  # what is no number is NaN, and so is its remainder
-    if wrong.any():
-        raise BadResults(f"{path}: seed '{table['seed'][wrong].iloc[0]}' is not a whole number")
-    return table.assign(seed=seeds.astype("int64"))
-
-
 def chosen_epochs(history: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of ``history`` whose weights were kept, one per fold and seed."""
     return history[history["chosen"].astype(int) == 1]
@@ -415,16 +390,11 @@ def _check_scores(written: Mapping[str, Any], path: Path) -> None:
             raise BadResults(f"{path}: '{name}' must be a number, not {value!r}")
 
 
-def _reason(error: Exception) -> str:
-    """Return why a file cannot be read, without its name, which an :class:`OSError` repeats."""
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path}: {_reason(error)}") from error
+        raise BadResults(f"Cannot read {path}: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise BadResults(f"{path} is not a JSON object")
     return content
@@ -436,16 +406,16 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path}: {_reason(error)}") from error
+        raise BadResults(f"Cannot read {path}: {reason_of(error)}") from error
 
 
 def _read_history(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame()
     try:
-        history = pd.read_csv(path, dtype={"fold": str})
+        history = pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
-        raise BadResults(f"Cannot read {path}: {_reason(error)}") from error
+        raise BadResults(f"Cannot read {path}: {reason_of(error)}") from error
     missing = [column for column in HISTORY_COLUMNS if column not in history]
     if missing:
         raise BadResults(f"{path} lacks the columns {', '.join(missing)}")

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,8 @@ class Clips:
         labels: ``[N]`` class indices.
         agreement: ``[N]`` share of votes for the label, NaN where unknown.
         variants: for each utterance, the feature sequences ``[F, M]`` to choose from when
-            training: as recorded first, then recorded anew, then the same at other speeds. When
-            evaluating: its windows, whose probabilities are averaged.
+            training: as recorded first, then recorded anew, then the same at other speeds, each
+            cut into windows. When evaluating: its windows, whose probabilities are averaged.
     """
 
     utterances: tuple[str, ...]
@@ -120,7 +121,7 @@ def features_of(
         try:
             with np.load(path) as stored:
                 arrays = [stored[name] for name in stored.files]
-        except (OSError, ValueError):  # not there, or a run was killed before names were atomic
+        except (OSError, ValueError, EOFError, BadZipFile):  # not there, or empty or cut off
             span = [None if np.isnan(at) else float(at) for at in (start, end)]
             samples = read_audio(file, rate, start=span[0], end=span[1])
             windows = [
@@ -208,10 +209,9 @@ def draw_batch(
         rng: where chance comes from.
     """
     sequences = []
-    varied = augment.speeds or augment.recordings
     for index in chosen:
         options = clips.variants[index]
-        sequences.append(options[rng.integers(len(options))] if varied else options[0])
+        sequences.append(options[rng.integers(len(options))] if len(options) > 1 else options[0])
     if augment.place and n_frames is not None:
         features, lengths = _placed(sequences, n_frames, rng), None
     else:
@@ -249,7 +249,7 @@ def _placed(sequences: Sequence[Tensor], n_frames: int, rng: np.random.Generator
 
 
 def _mask(rows: Tensor, n_masks: int, widest: int, rng: np.random.Generator) -> None:
-    """Replace runs of rows by the mean row (SpecAugment; Park et al., Interspeech 2019)."""
+    """Set runs of rows to the mean of all values (SpecAugment; Park et al., Interspeech 2019)."""
     for _ in range(n_masks):
         width = int(rng.integers(0, widest + 1))
         start = int(rng.integers(0, max(1, len(rows) - width)))

@@ -32,12 +32,12 @@ from lightser.corpora.splits import (
     write_folds,
 )
 from lightser.corpora.utterances import content_hashes
-from lightser.errors import BadRecipe
+from lightser.errors import BadRecipe, BadResults
 from lightser.training import classic
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import Job, cache_folder, parameter_count, refuse_other_job
 from lightser.training.recipe import Recipe, quick, shortened
-from lightser.training.scores import score_predictions
+from lightser.training.scores import read_predictions, score_predictions
 from lightser.whole import held, write_whole
 
 QUICK_FOLDS = 2
@@ -185,16 +185,25 @@ def adopt(plan: Plan, root: Path) -> Path | None:
 
     Tables repeat each other: the best line of one is a line of the next. What is the same in all
     that makes the number is not run twice.
+
+    Raises:
+        BadRecipe: something else was begun in this row's folder.
     """
-    if (plan.out / "predictions.csv").is_file():
+    if (plan.out / "scores.json").is_file():
         return None
+    for job in plan.jobs:
+        refuse_other_job(job)
     for path in sorted(root.rglob("scores.json")):
         facts = facts_of(path.parent)
         same = facts.get("recipe_sha256") == plan.recipe.sha256()
-        if same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds):
+        same = same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds)
+        is_whole = same and (path.parent / "predictions.csv").is_file()
+        if is_whole and not other_data(plan, path.parent):
             plan.out.mkdir(parents=True, exist_ok=True)
-            for file in ("scores.json", "history.csv", "predictions.csv"):
-                write_whole(plan.out / file, (path.parent / file).read_text(encoding="utf-8"))
+            files = [path.parent / name for name in ("history.csv", "predictions.csv")]
+            # The classic has no history; scores come last, and say that all is there.
+            for file in filter(Path.is_file, [*files, path]):
+                write_whole(plan.out / file.name, file.read_text(encoding="utf-8"))
             _write_folds_and_recipe(plan)
             collect(plan)  # under this row's own name
             return path.parent
@@ -208,7 +217,7 @@ def _write_folds_and_recipe(plan: Plan) -> None:
 
 def missing_jobs(plan: Plan) -> list[Job]:
     """Return the jobs to be run here that neither the results nor a finished folder hold."""
-    finished = set() if (table := _read(plan, "predictions.csv")) is None else _names(table)
+    finished = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
     return [job for job in plan.part if job.name not in finished and not job.is_done]
 
 
@@ -254,8 +263,8 @@ def collect(plan: Plan) -> dict[str, Any]:
 def _collect(plan: Plan) -> dict[str, Any]:
     tables: dict[str, pd.DataFrame] = {}
     for file in ("predictions.csv", "history.csv"):
-        kept = _read(plan, file)
-        fresh = [pd.read_csv(j.folder / file, dtype=str) for j in plan.jobs if j.is_done]
+        kept = _read(plan.out / file)
+        fresh = [_read(job.folder / file) for job in plan.jobs if job.is_done]
         if kept is not None and fresh:
             kept = kept[~(kept["fold"] + "-seed" + kept["seed"]).isin(_names(pd.concat(fresh)))]
         table = pd.concat([t for t in [kept, *fresh] if t is not None] or [pd.DataFrame()])
@@ -268,7 +277,7 @@ def _collect(plan: Plan) -> dict[str, Any]:
         tables[file] = table
     facts = describe(plan, tables["predictions.csv"])
     if len(tables["predictions.csv"]):
-        predictions = pd.read_csv(plan.out / "predictions.csv", dtype={"speaker": str, "fold": str})
+        predictions = read_predictions(plan.out / "predictions.csv", plan.labels)
         facts |= score_predictions(predictions, plan.labels)
         write_whole(plan.out / "scores.json", json.dumps(facts, indent=1, ensure_ascii=False))
     return facts
@@ -382,18 +391,49 @@ def _value(value: Any) -> str:
 
 
 def _refuse_other_results(plan: Plan) -> None:
-    """Never mix the results of two recipes in one folder."""
+    """Never mix the results of two recipes, or of two states of a corpus, in one folder."""
     for job in plan.jobs:
         refuse_other_job(job)
-    facts = facts_of(plan.out)
-    others = _names(table) if (table := _read(plan, "predictions.csv")) is not None else set()
-    if not facts and not others:
-        return
-    if facts.get("recipe_sha256") != plan.recipe.sha256() or others - {j.name for j in plan.jobs}:
+    names = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
+    known = plan.jobs
+    if not (is_scored := (plan.out / "scores.json").is_file()):
+        known = tuple(job for job in known if job.is_done)  # stopped before they were scored
+    other = is_scored and facts_of(plan.out).get("recipe_sha256") != plan.recipe.sha256()
+    if other or names - {job.name for job in known}:
         raise BadRecipe(
             f"{plan.out} holds results of another version of this recipe, or of other seeds or "
             "folds; move that folder away, or give another --out"
         )
+    if different := other_data(plan, plan.out):
+        raise BadResults(
+            f"{plan.out} holds results of other data: {different}; move that folder away, or give "
+            "another --out"
+        )
+
+
+def other_data(plan: Plan, folder: Path) -> str:
+    """Say of the first utterance how a folder's predictions are of other data than a plan's, or "".
+
+    A part of the folds may be there, and other seeds: each row is looked up by its fold.
+    """
+    if (table := _read(folder / "predictions.csv")) is None:
+        return ""
+    known = _said_of(plan.table, "label")
+    tested = {fold.name: {name: known[name] for name in fold.test} for fold in plan.folds}
+    for _, rows in table.groupby(["fold", "seed"], sort=False):
+        fold = rows["fold"].iloc[0]
+        here, there = tested.get(fold, {}), _said_of(rows, "truth")
+        for name in [*here, *there]:
+            if here.get(name) != there.get(name):
+                was, is_now = (said.get(name, "not tested") for said in (there, here))
+                return f"'{name}' in fold '{fold}' was {was}, and is {is_now}"
+    return ""
+
+
+def _said_of(table: pd.DataFrame, column: str) -> dict[str, str]:
+    """Return what a table says of each utterance, in words; its label is in ``column``."""
+    rows = zip(table["utterance"], table[column], table["speaker"], strict=True)
+    return {name: f"'{label}' of speaker '{speaker}'" for name, label, speaker in rows}
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -405,9 +445,9 @@ def facts_of(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _read(plan: Plan, file: str) -> pd.DataFrame | None:
-    path = plan.out / file
-    return pd.read_csv(path, dtype=str) if path.is_file() else None
+def _read(path: Path) -> pd.DataFrame | None:
+    """Return a table as the strings that are in it, if there is one; speaker "NA" is a name."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
 
 
 def _names(table: pd.DataFrame) -> set[str]:

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe, BadResults
-from lightser.training.crossval import Plan, facts_of
+from lightser.training.crossval import Plan, facts_of, other_data
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.jobs import refuse_classic, refuse_other_job
+from lightser.training.scores import read_predictions
 from lightser.training.system import System
 
 
@@ -58,11 +58,13 @@ def check_quotable(plan: Plan, results: Path) -> None:
             facts.get("recipe_sha256") != plan.recipe.sha256()
         ),
         "of other labels": facts.get("labels") != list(plan.labels),
-        "incomplete": not facts.get("complete"),
+        "incomplete": not facts.get("complete") or not (results / "predictions.csv").is_file(),
         "not honest: the test part was heard in training, or chose the epoch": (
             not facts.get("speaker_independent") or facts.get("selected_on") == "test_wa"
         ),
     }
+    different = other_data(plan, results)
+    reasons[f"of other data ({different})"] = bool(different)
     for reason, is_so in reasons.items():
         if is_so:
             raise BadResults(
@@ -77,7 +79,7 @@ def calibrate(system: System, results: Path) -> float:
     Calibration of Modern Neural Networks", ICML 2017).
     """
     facts = facts_of(results)
-    table = pd.read_csv(results / "predictions.csv")
+    table = read_predictions(results / "predictions.csv", facts["labels"])
     columns = [f"p_{label}" for label in facts["labels"]]
     index = {label: i for i, label in enumerate(facts["labels"])}
     temperature = best_temperature(

@@ -28,6 +28,7 @@ from lightser.models.segments import SegmentNetwork
 from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import Clips, features_of
+from lightser.training.checkpoint import drop_checkpoint
 from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.precision import precision_of
 from lightser.training.recipe import Recipe
@@ -74,9 +75,19 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that makes the job's numbers: recipe, labels, and who is in which part."""
+        """SHA-256 of all that makes the job's numbers: recipe, labels, who is in which part."""
+        label = dict(zip(self.table["utterance"], self.table["label"], strict=True))
         fold = [self.fold.train, self.fold.valid, self.fold.test]
-        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select]
+        return self._digest_of([[label[name] for name in part] for part in fold])
+
+    @property
+    def digest_of_names(self) -> str:
+        """The digest of jobs that were begun when each utterance's label was not yet in it."""
+        return self._digest_of()
+
+    def _digest_of(self, *further: object) -> str:
+        fold = [self.fold.train, self.fold.valid, self.fold.test]
+        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, *further]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -112,7 +123,8 @@ def refuse_other_job(job: Job) -> None:
         BadRecipe: something of the kind is there.
     """
     path = job.folder / _DIGEST
-    if path.is_file() and path.read_text(encoding="utf-8") != job.digest:
+    known = (job.digest, job.digest_of_names)
+    if path.is_file() and path.read_text(encoding="utf-8") not in known:
         raise BadRecipe(
             f"{job.folder} was begun with another version of this recipe or of its corpus; remove "
             "that folder to start over, or give another --out"
@@ -136,6 +148,7 @@ def job_run(job: Job) -> Run:
         run_classic(job)
         return []
     system, train, parts = prepare(job)
+    checkpoint = job.folder / "checkpoint"
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
 
     def report(point: Point, total: int, seconds: float) -> None:
@@ -152,7 +165,7 @@ def job_run(job: Job) -> Run:
         recipe=job.recipe,
         select=job.select,
         seed=job.seed,
-        folder=job.folder / "checkpoint",
+        folder=checkpoint,
         device=job.device,
         progress=report,
     )
@@ -162,6 +175,7 @@ def job_run(job: Job) -> Run:
     if parts["test"] is not None:
         probabilities = predict(system, parts["test"], job.device)
         write_predictions(job, parts["test"].utterances, probabilities)
+    drop_checkpoint(checkpoint)  # not before: a disk may be full, and hours have been trained
     return history
 
 
@@ -200,16 +214,25 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
             f"optim.kernel_penalty is for networks that say which kernels it is on, and "
             f"'{job.recipe.model.name}' does not; leave it out, or take weight_decay"
         )
-    parts: dict[str, Clips | None] = {}
-    for part in ("train", "valid", "test"):
-        names = getattr(job.fold, part)
-        rows = job.table[job.table["utterance"].isin(names)]
-        parts[part] = None if rows.empty else make_clips(job, rows, system, part == "train")
+    if job.recipe.augment.speeds and isinstance(system.network, SegmentNetwork):
+        # a faster clip has fewer segments, and none of them is a variant of another's
+        raise BadRecipe(f"'{job.recipe.model.name}' hears segments; leave out augment.speeds")
+    rows = {
+        part: job.table[job.table["utterance"].isin(getattr(job.fold, part))]
+        for part in ("train", "valid", "test")
+    }
+    parts = {
+        part: None if of.empty else make_clips(job, of, system, part == "train")
+        for part, of in rows.items()
+    }
     train = parts.pop("train")
     if train is None:
         raise LightserError(f"Fold '{job.fold.name}' has no training utterances")
     if job.recipe.standardize:
-        system.standardize.fit(clip[0] for clip in train.variants)  # type: ignore[operator]
+        recorded = tuple(clip[:1] for clip in train.variants)
+        if job.recipe.window_s is not None and not job.recipe.augment.place:  # cut into windows
+            recorded = make_clips(job, rows["train"], system, training=False).variants
+        system.standardize.fit(w for windows in recorded for w in windows)  # type: ignore[operator]
     return system, train, parts
 
 
@@ -217,15 +240,18 @@ def build_system(recipe: Recipe, n_classes: int) -> System:
     """Return the recipe's system with fresh weights.
 
     Raises:
-        BadRecipe: there is no network in it.
+        BadRecipe: there is no network in it, or its window is shorter than a sample.
     """
     refuse_classic(recipe)
-    return System.build(
+    system = System.build(
         (recipe.frontend.name, recipe.frontend.options),
         (recipe.model.name, recipe.model.options),
         n_classes,
         standardize=recipe.standardize,
     )
+    if recipe.window_s is not None and round(recipe.window_s * system.sample_rate) < 1:
+        raise BadRecipe(f"window_s must be a sample or more; {recipe.window_s:g} seconds are less")
+    return system
 
 
 def refuse_classic(recipe: Recipe) -> None:
@@ -292,8 +318,9 @@ def fit_decision(system: System, train: Clips, valid: Clips | None) -> None:
 
     def standardized(clips: Clips) -> list[tuple[Tensor, int]]:
         return [
-            (system.standardize(variants[0][None].to(device))[0], int(label))
+            (system.standardize(variant[None].to(device))[0], int(label))
             for variants, label in zip(clips.variants, clips.labels, strict=True)
+            for variant in variants
         ]
 
     system.network.fit_decision(standardized(train), [] if valid is None else standardized(valid))  # type: ignore[operator]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightser import metrics
 from lightser.errors import BadRecipe
 from lightser.training.batches import Batch, Clips, draw_batch, pad, plan_updates
-from lightser.training.checkpoint import State, drop_checkpoint, load_checkpoint, save_checkpoint
+from lightser.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lightser.training.precision import half_precision
 from lightser.training.recipe import Optim, Recipe
 from lightser.training.system import System
@@ -84,6 +84,7 @@ def training_run(
         select: ``"valid_ua"``, ``"test_wa"`` (first best) or ``"last"``.
         seed: of the order, the variations and the dropout. The initial weights are the caller's.
         folder: where checkpoints are; if one is there the run goes on from it, to the same result.
+            The last one stays: the caller drops it when what the run is for has been written.
         device: a PyTorch device.
         progress: called after each evaluation with the point, the number of updates in all and
             the seconds so far.
@@ -173,7 +174,6 @@ def training_run(
             saved = time.monotonic()
 
     system.load_state_dict(best)
-    drop_checkpoint(folder)
     return history
 
 

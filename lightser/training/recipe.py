@@ -137,9 +137,9 @@ class Augment:
             a line, with noise (:func:`lightser.audio.augment.record_anew`).
         place: whether a clip stands at a random place in the window (or a random window in a
             longer clip), instead of in the middle.
-        time_masks: stretches of frames silenced.
+        time_masks: stretches of frames set to the mean of all of the clip's values.
         time_mask_frames: longest of them.
-        band_masks: runs of bands silenced.
+        band_masks: runs of bands set to it.
         band_mask_bands: widest of them.
         mixup: Beta parameter of mixup (two clips and their labels, blended); 0 is none.
     """
@@ -210,7 +210,8 @@ class Recipe:
         frontend: waveform to features.
         standardize: whether bands are standardised with the training part's mean and deviation.
         window_s: seconds given to the network at once; a longer clip is cut into windows whose
-            probabilities are averaged, a shorter one is padded. None gives it the whole clip.
+            probabilities are averaged, and one of which is drawn at random in training; a shorter
+            one is padded. None gives it the whole clip.
         model: the network.
         loss: what is minimised.
         optim: how; networks need it.

@@ -6,6 +6,7 @@ predicted`` and a probability ``p_<label>`` for each class.
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,35 @@ def check_predictions(table: pd.DataFrame, labels: Sequence[str]) -> None:
             f"Row {row} ({table['utterance'].iloc[row]}): the probabilities "
             f"{numbers[row].tolist()} do not sum to 1"
         )
+
+
+def read_predictions(path: Path, labels: Sequence[str]) -> pd.DataFrame:
+    """Read a predictions table; names stay strings (speaker "03", label "None").
+
+    Raises:
+        BadResults: not there, no such table, a label that is not among ``labels``, or a seed that
+            is no whole number.
+    """
+    text = dict.fromkeys(("utterance", "corpus", "speaker", "fold", "truth", "predicted"), str)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        reason = reason_of(error)
+        raise BadResults(f"Cannot read {path} as a predictions table: {reason}") from error
+    try:
+        check_predictions(table, labels)
+    except BadResults as error:
+        raise BadResults(f"{path}: {error}") from error
+    seeds = pd.to_numeric(table["seed"], errors="coerce")
+    wrong = (seeds % 1 != 0).to_numpy()  # what is no number is NaN, and so is its remainder
+    if wrong.any():
+        raise BadResults(f"{path}: seed '{table['seed'][wrong].iloc[0]}' is not a whole number")
+    return table.assign(seed=seeds.astype("int64"))
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read, without its name, which an :class:`OSError` repeats."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def score_predictions(

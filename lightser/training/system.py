@@ -3,9 +3,9 @@
 Shapes: B clips, T samples, F frames, M bands, C classes.
 """
 
-import inspect
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lightser.errors import BadModel, BadRecipe, UnknownName
+from lightser.errors import BadModel, BadRecipe
 from lightser.features import FRONTENDS
 from lightser.features.standardize import Standardize
 from lightser.models import MODELS
 from lightser.models.masking import frame_mask
+from lightser.options import check_options
 from lightser.registry import Registry
 from lightser.whole import replacing
 
@@ -65,7 +66,8 @@ class System(nn.Module):
         features = _make(FRONTENDS, *frontend)
         n_bands: int = features.n_bands  # type: ignore[assignment]
         network = _make(MODELS, *model, n_classes=n_classes, n_bands=n_bands)
-        _lengthen(features, network.min_frames)  # type: ignore[arg-type]
+        with _in_a_line(FRONTENDS, frontend[0]):
+            _lengthen(features, network.min_frames)  # type: ignore[arg-type]
         description = {
             "frontend": {"name": frontend[0], "options": dict(frontend[1])},
             "model": {"name": model[0], "options": dict(model[1])},
@@ -156,14 +158,19 @@ def _make(
     **given: int,
 ) -> nn.Module:
     make = registry[name]
-    known = set(inspect.signature(make).parameters) - set(given)
-    for option in options:
-        if option not in known:
-            raise UnknownName(f"option of {registry.kind} '{name}'", option, known)
-    try:
+    check_options(registry.kind, name, make, options, given=tuple(given))
+    with _in_a_line(registry, name):
         return make(**given, **options)
-    except (ValueError, TypeError) as error:
-        raise BadRecipe(f"{registry.kind} '{name}': {error}") from error
+
+
+@contextlib.contextmanager
+def _in_a_line(registry: Registry[Callable[..., nn.Module]], name: str) -> Iterator[None]:
+    """Answer what a module, or PyTorch, cannot be made or computed with."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadRecipe(f"{registry.kind} '{name}': {reason}") from error
 
 
 @torch.no_grad()
