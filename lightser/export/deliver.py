@@ -7,6 +7,7 @@ a runtime that computes otherwise) leaves nothing behind.
 
 import dataclasses
 import datetime
+import inspect
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from lightser.errors import BadModel, LightserError, UnknownName
 from lightser.export import EXPORTERS, Answer, Exporter, Order, Written
 from lightser.export.folder import SAMPLES, WEIGHTS
 from lightser.export.manifest import MANIFEST, Manifest, Parity
+from lightser.features import FRONTENDS
 from lightser.training.system import System
 from lightser.whole import free_place, replacing_folder
 
@@ -281,6 +284,14 @@ def add_card(
     return dataclasses.replace(written, files=(*files, "card.json"))
 
 
+def frontend_in_full(system: System) -> dict[str, Any]:
+    """Return name and all options of a front end, those that were left as they are too."""
+    described = system.describe()["frontend"]
+    known = inspect.signature(FRONTENDS[described["name"]]).parameters
+    options = {name: option.default for name, option in known.items()} | described["options"]
+    return {"name": described["name"], "options": options}
+
+
 def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> Manifest:
     """Return the manifest of what was written to ``folder``."""
     order, card, system, clips = job.order, job.card, job.system, job.clips
@@ -301,7 +312,7 @@ def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> M
         precision=order.precision,
         frontend={
             "place": order.frontend,
-            **system.describe()["frontend"],
+            **frontend_in_full(system),
             "bands": system.frontend.n_bands,
             "hop_samples": system.frontend.hop,
         },
