@@ -14,6 +14,7 @@ Standard library only, so that whoever reads a card needs nothing else.
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -243,12 +244,18 @@ def verify_files(folder: Path | str, card: Card) -> None:
     """Check that every file of the folder is byte for byte what the card says.
 
     Raises:
-        BadModel: a file is missing, cut short or changed.
+        BadModel: a file is missing, cut short or changed, or we may not read it.
     """
     for name, expected in card.files.items():
         path = Path(folder) / name
         try:
             found = file_facts(path)
+        except PermissionError:
+            who = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
+            raise BadModel(
+                f"'{path}' may not be read by {who}; its owner lets everybody read the folder "
+                f"with: chmod -R a+rX '{folder}'"
+            ) from None
         except OSError as error:
             reason = "is missing" if not path.exists() else f"cannot be read: {error}"
             raise BadModel(f"'{path}' {reason}; copy the model folder again, whole.") from None

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all.
+"""Write a file or a folder whole or not at all.
 
 Until it is done, it has another name in the same folder: a reader never finds half of it, and who
 is killed, or finds the disk full, leaves what was there before.
@@ -7,10 +7,11 @@ is killed, or finds the disk full, leaves what was there before.
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightser.errors import LightserError
+from lightser.errors import BadModel, LightserError
 
 try:
     import fcntl
@@ -42,6 +43,64 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # moved, or never there
             unfinished.unlink()
+
+
+def free_place(path: Path, *, mark: str, kind: str, overwrite: bool) -> Path:
+    """Return the true path of a folder that may be written: ask before the work, not behind it.
+
+    Args:
+        path: of the folder; its parent is made if it is not there.
+        mark: a file by which one that may be replaced is known.
+        kind: what such a folder is, in words.
+        overwrite: whether one that is there may be replaced.
+
+    Raises:
+        BadModel: there is something in the way.
+        LightserError: nothing can be written there.
+    """
+    place = Path(os.path.realpath(path))
+    if place.exists() and not (overwrite and (place / mark).is_file()):
+        hint = f"is not {kind}" if overwrite else "exists; give another --out, or --overwrite it"
+        raise BadModel(f"'{path}' {hint}")
+    if place in (Path.cwd(), *Path.cwd().parents):
+        raise LightserError(f"You are inside '{path}'; replace it from elsewhere")
+    with _beside(place) as trial:
+        trial.mkdir()
+    return place
+
+
+@contextlib.contextmanager
+def replacing_folder(place: Path) -> Iterator[Path]:
+    """Give a folder to fill beside ``place``, which it becomes if all goes well.
+
+    A folder of that name makes way, and comes back if the new one cannot take its place.
+
+    Raises:
+        LightserError: it cannot be written.
+    """
+    with _beside(place) as unfinished, _beside(place) as old:
+        unfinished.mkdir()
+        yield unfinished
+        try:
+            if place.exists():
+                place.rename(old)
+            unfinished.rename(place)
+        finally:
+            if old.exists() and not place.exists():
+                old.rename(place)
+
+
+@contextlib.contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """Give a new name for a folder beside ``place``, and remove what has it at the end."""
+    folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise LightserError(f"'{place}' cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path | str, text: str) -> None:

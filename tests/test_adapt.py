@@ -123,6 +123,10 @@ def test_an_adapted_model_listens_and_says_what_it_is(
 
     again = lightser("adapt", "default", recordings, "--out", out)
     assert again.code == 2 and "--overwrite" in again.err
+    (tmp_path / "file").touch()
+    refused = lightser("adapt", "default", recordings, "--out", tmp_path / "file" / "me")
+    assert refused.code == 2 and len(refused.err.splitlines()) == 1
+    assert "me' cannot be written: " in refused.err
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,20 @@ def test_a_missing_file_is_found(folder: Path) -> None:
         verify_files(folder, read_card(folder))
 
 
+def test_who_may_not_read_a_file_is_told_who_can_change_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = read_card(folder)
+
+    def refuse(path: Path) -> FileFacts:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("lightser.card.file_facts", refuse)
+    with pytest.raises(BadModel, match=r"may not be read by .*user.*; .*chmod -R a\+rX") as caught:
+        verify_files(folder, card)
+    assert "copy the model folder" not in str(caught.value)
+
+
 def test_the_size_is_that_of_all_files(folder: Path) -> None:
     files = [path for path in folder.iterdir() if path.name != "card.json"]
     assert read_card(folder).size == sum(path.stat().st_size for path in files)

@@ -343,7 +343,7 @@ def test_the_golden_answer_is_pytorchs_for_the_golden_clip(system, model):
 
 def test_a_folder_that_is_there_is_kept_unless_told_otherwise(system, model):
     before = (model / CARD).stat().st_mtime_ns
-    with pytest.raises(BadModel, match="exists; give another name or overwrite it"):
+    with pytest.raises(BadModel, match="exists; give another --out, or --overwrite it"):
         write_model_folder(system, FACTS, model)
     assert (model / CARD).stat().st_mtime_ns == before
 

@@ -1,5 +1,6 @@
 """Exports answer as PyTorch does, say what was done to them, or are not there at all."""
 
+import inspect
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from lightser.export.deliver import Clip, ClipSet, export_model
 from lightser.export.folder import CardFacts, write_model_folder
 from lightser.export.manifest import MANIFEST, Parity
 from lightser.export.quantize import bits_of_weights
+from lightser.features import FRONTENDS
 from lightser.inference.recognizer import Recognizer
 from lightser.training.system import System
 
@@ -196,7 +198,11 @@ def test_a_manifest_says_what_is_there_and_what_was_measured(exports, name, prec
     parity = manifest["parity"]
     assert parity["clips"] >= 3 and parity["max_difference"] <= BOUNDS[precision]
     assert manifest["license"] == "CC0-1.0" and manifest["trained_on"][0]["corpus"] == "samples"
-    assert manifest["frontend"]["place"] == frontend
+    described = manifest["frontend"]
+    assert described["place"] == frontend
+    make = FRONTENDS[described["name"]]
+    assert set(described["options"]) == set(inspect.signature(make).parameters)
+    assert make(**described["options"]).n_bands == described["bands"]
     taken = manifest["interface"]["input"]
     assert taken["name"] == {"in": "samples", "out": "features"}[frontend]
     assert manifest["interface"]["output"]["shape"] == ["batch", 7]

@@ -108,6 +108,14 @@ def test_the_exported_graph_hears_chunks_as_pytorch_hears_clips(system, tmp_path
     )
     states = [node for node in session.get_inputs() if node.name.startswith("kept_")]
     assert sum(np.prod(node.shape) for node in states) < 12_000
+    taken, given = manifest.interface["input"], manifest.interface["output"]
+    for ends, described in ((session.get_inputs(), taken), (session.get_outputs(), given)):
+        assert {end.name: end.shape for end in ends} == {
+            k: e["shape"] for k, e in described.items()
+        }
+    for name in ("chunk", "frames"):
+        assert (taken[name]["type"], taken[name]["shape"]) == ("int64", [1])
+    assert {taken[node.name]["type"] for node in states} == {given["probabilities"]["type"]}
 
 
 def test_only_what_can_be_streamed_is(tmp_path):

@@ -164,6 +164,14 @@ def test_every_registered_network_can_be_profiled(name):
     json.dumps(found.to_dict())
 
 
+def test_a_network_hears_as_much_as_it_is_asked_about():
+    subject = find_subject("light_sernet", seconds=7)
+    found = profile_system(subject.system, subject.seconds)
+    assert found.seconds == 7 and found.layers[0].shape == (434, 40)
+    image = find_subject("yenigalla2018")  # 256 windows of 25 ms, 16 ms apart
+    assert image.seconds == pytest.approx(255 * 0.016 + 0.025)
+
+
 def test_one_bit_weights_have_the_published_size():
     found = profile_system(find_subject("bcrnn").system, 3.0)
     assert found.weight_bytes["1-bit"] / 2**20 == pytest.approx(4.345, abs=5e-4)
@@ -304,6 +312,10 @@ def test_json_has_all_and_times_nothing_if_told_so(lightser):
         (["drn", "bcrnn", "--plot", "x.png"], "--plot draws one network, and 2 are given"),
         (["drn", "--plot", "x.txt"], "the name must end in .png, .svg or .pdf"),
         (["drn", "--seconds", "-1"], "give more than 0"),
+        (["drn", "--seconds", "0.01"], "'drn' hears 0.025 s or more"),
+        (["default", "--seconds", "1"], "'default' hears 3 s, no other length"),
+        (["zhong2020", "--seconds", "8"], "'zhong2020' hears 7 s at most"),
+        (["light_sernet", "--seconds", "0.05"], "give at least one frame, 0.064"),
     ],
 )
 def test_bad_words_end_in_one_line(words, said, tmp_path, lightser, monkeypatch):

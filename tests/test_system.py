@@ -1,6 +1,8 @@
 """The system as one module: what it computes, how it is named, how it is written and read."""
 
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -136,6 +138,15 @@ def test_saving_over_a_file_replaces_it(system, tmp_path):
         system.network.classifier.bias.fill_(3)
     system.save(path)
     assert (System.load(path).network.classifier.bias == 3).all()
+
+
+def test_weights_may_be_read_by_whom_the_umask_lets(system, tmp_path):
+    before = os.umask(0o027)
+    try:
+        system.save(tmp_path / "weights.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "weights.safetensors").stat().st_mode) == 0o640
 
 
 def test_a_file_that_cannot_be_read_is_answered_in_one_line(system, tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lightser.errors import LightserError
-from lightser.whole import replacing, write_whole
+from lightser.errors import BadModel, LightserError
+from lightser.whole import free_place, replacing, replacing_folder, write_whole
 
 
 def test_a_text_is_written_as_it_is(tmp_path: Path) -> None:
@@ -86,3 +86,63 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, name: str, complaint: s
     with pytest.raises(LightserError, match=complaint):
         write_whole(tmp_path / name, "text")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def made(path: Path, overwrite: bool = True) -> Path:
+    return free_place(path, mark="mark", kind="a thing", overwrite=overwrite)
+
+
+@pytest.fixture
+def thing(tmp_path: Path) -> Path:
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "thing" / "mark").write_text("old")
+    return tmp_path / "thing"
+
+
+@pytest.mark.parametrize("name", ["thing", "thing/.", "thing/../thing", "link"])
+def test_a_folder_is_replaced_by_any_of_its_names(tmp_path: Path, thing: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(thing)
+    with replacing_folder(made(tmp_path / name)) as unfinished:
+        (unfinished / "mark").write_text("new")
+    assert (thing / "mark").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["link", "thing"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError])
+def test_a_folder_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, thing: Path, end: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def break_off(path: Path, target: Path) -> Path:
+        if target == thing and (path / "new").exists():
+            raise end
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", break_off)
+    said = LightserError if end is OSError else end
+    with pytest.raises(said), replacing_folder(thing) as unfinished:
+        (unfinished / "new").touch()
+    assert (thing / "mark").read_text() == "old"
+    assert os.listdir(tmp_path) == ["thing"]
+
+
+def test_a_place_that_is_not_free_is_refused_before_the_work(
+    tmp_path: Path, thing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(BadModel, match="thing' exists; give another --out, or --overwrite it"):
+        made(thing, overwrite=False)
+    with pytest.raises(BadModel, match="letters' is not a thing"):
+        made(tmp_path / "letters")
+    with pytest.raises(LightserError, match=r"mark/new' cannot be written: (Not a|File exists)"):
+        made(thing / "mark" / "new")
+    monkeypatch.chdir(thing)
+    (thing / "sub").mkdir()
+    for name in (".", "sub/.."):
+        with pytest.raises(LightserError, match="You are inside '"):
+            made(Path(name))
+    monkeypatch.chdir("sub")
+    with pytest.raises(LightserError, match="You are inside"):
+        made(Path(".."))
+    assert sorted(os.listdir(tmp_path)) == ["letters", "thing"]

@@ -9,7 +9,7 @@ import typer
 from lightser.cli import app
 from lightser.cli.corpus import progress_bar
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadAudio, BadModel, LightserError, MissingExtra
+from lightser.errors import BadAudio, LightserError, MissingExtra
 from lightser.names import printable
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def adapt(
 
     try:
         from lightser.export.adapted import check_adaptable, write_adapted_model
+        from lightser.export.folder import free_model_folder
     except ImportError as error:
         raise MissingExtra("Adapting", "train") from error
     from lightser.card import read_card
 
     folder = find_model(model)
     card = read_card(folder)
-    if out.exists() and not overwrite:
-        raise BadModel(f"There is a '{out}' already; give another --out, or --overwrite it")
+    free_model_folder(out, overwrite=overwrite)
     check_adaptable(folder)
     names, problems = find_audio(files)
     clips = []

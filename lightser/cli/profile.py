@@ -78,8 +78,8 @@ def profile(
         raise LightserError("--runs must be 0 or more, and --classes 2 or more")
     found = []
     for name in names:
-        subject = find_subject(name, n_classes=classes, folder=bundled(name))
-        cost = profile_system(subject.system, seconds or subject.seconds)
+        subject = find_subject(name, n_classes=classes, seconds=seconds, folder=bundled(name))
+        cost = profile_system(subject.system, subject.seconds)
         times = measured(subject, cost.seconds, runs, litert=litert) if runs else {}
         if micro:
             cost = dataclasses.replace(cost, arena=arena(subject, cost.seconds))

@@ -12,7 +12,7 @@ from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.interrupted import resumable
 from lightser.cli.precision import say_precision
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadCorpus, BadModel, BadResults, MissingExtra
+from lightser.errors import BadCorpus, BadResults, MissingExtra
 
 
 @app.command(
@@ -43,6 +43,7 @@ def train(
     """
     try:
         from lightser.corpora import load_corpus
+        from lightser.export.folder import free_model_folder
         from lightser.export.trained import write_trained_model
         from lightser.training.crossval import make_plan
         from lightser.training.final import check_quotable, train_final
@@ -54,8 +55,7 @@ def train(
     from lightser.cli.watch import Watch
 
     check_device(device)
-    if out.exists() and not overwrite:
-        raise BadModel(f"There is a '{out}' already; give another --out, or --overwrite it")
+    place = free_model_folder(out, overwrite=overwrite)
     path = find_recipe(recipe)
     facts = read_recipe(path)
     refuse_classic(facts)
@@ -65,7 +65,7 @@ def train(
         raise BadCorpus(f"{recipe} trains on {needed}: say where it is with --corpus {needed}=DIR")
     with spoken_warnings():
         table = load_corpus(facts.corpus.name, folders[facts.corpus.name], **facts.corpus.options)
-    work = out.with_name(f"{out.name}.training")
+    work = place.with_name(f"{place.name}.training")
     plan = make_plan(facts, table, name=recipe_name(path), out=work, device=device)
     scored = results or Path("results") / plan.name
     has_score = True

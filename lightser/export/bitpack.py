@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lightser.errors import BadModel
 from lightser.models.bcrnn import Bcrnn, weight_scale
+from lightser.training.tensors import write_tensors
 from lightser.whole import replacing
 
 MEBI = 2**20
@@ -73,7 +73,7 @@ def write_packed(network: Bcrnn, path: Path) -> PackedSize:
     """
     tensors, shapes = _packed(network)
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished, {"binary": json.dumps(shapes)})
+        write_tensors(unfinished, tensors, {"binary": json.dumps(shapes)})
         _check(network, _read(unfinished), tensors)
     return PackedSize(
         bits=sum(int(np.prod(shape)) for shape in shapes.values()),

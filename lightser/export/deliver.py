@@ -5,17 +5,17 @@ have answered as PyTorch does is it renamed, so whatever goes wrong on the way (
 a runtime that computes otherwise) leaves nothing behind.
 """
 
-import contextlib
 import dataclasses
 import datetime
+import inspect
 import json
 import math
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +36,9 @@ from lightser.errors import BadModel, LightserError, UnknownName
 from lightser.export import EXPORTERS, Answer, Exporter, Order, Written
 from lightser.export.folder import SAMPLES, WEIGHTS
 from lightser.export.manifest import MANIFEST, Manifest, Parity
+from lightser.features import FRONTENDS
 from lightser.training.system import System
+from lightser.whole import free_place, replacing_folder
 
 CALIBRATION_CLIPS = 100
 PARITY_CLIPS = 200
@@ -155,10 +157,8 @@ def export_model(
             "int8 needs at least two recordings of what the model was trained on, to see the range "
             "of its activations: --calibrate CORPUS=DIR"
         )
-    if out.exists() and not (overwrite and (out / MANIFEST).is_file()):
-        hint = "is not an export" if overwrite else "exists; give another --out, or --overwrite it"
-        raise BadModel(f"'{out}' {hint}")
     card, system = open_folder(model)
+    place = free_place(out, mark=MANIFEST, kind="an export", overwrite=overwrite)
     job = Job(
         exporter=exporter,
         order=Order(
@@ -176,13 +176,13 @@ def export_model(
     if precision == "int8":
         heard = [job.hear(clip) for clip in calibration]
         job = dataclasses.replace(job, order=dataclasses.replace(job.order, calibration=heard))
-    with _whole_or_nothing(out) as folder:
+    with replacing_folder(place) as folder:
         written = exporter.write(system, job.order, folder)
         answer = exporter.open(folder, written.facts)
         parity = compare(job, answer, [job.hear(clip) for clip in compared])
         check_parity(parity, precision)
         if exporter.is_model_folder and frontend == "in":
-            written = add_card(job, written, answer, parity, folder, out.name)
+            written = add_card(job, written, answer, parity, folder, place.name)
         manifest = make_manifest(job, written, parity, folder)
         manifest.write(folder)
     return manifest
@@ -284,6 +284,14 @@ def add_card(
     return dataclasses.replace(written, files=(*files, "card.json"))
 
 
+def frontend_in_full(system: System) -> dict[str, Any]:
+    """Return name and all options of a front end, those that were left as they are too."""
+    described = system.describe()["frontend"]
+    known = inspect.signature(FRONTENDS[described["name"]]).parameters
+    options = {name: option.default for name, option in known.items()} | described["options"]
+    return {"name": described["name"], "options": options}
+
+
 def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> Manifest:
     """Return the manifest of what was written to ``folder``."""
     order, card, system, clips = job.order, job.card, job.system, job.clips
@@ -304,7 +312,7 @@ def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> M
         precision=order.precision,
         frontend={
             "place": order.frontend,
-            **system.describe()["frontend"],
+            **frontend_in_full(system),
             "bands": system.frontend.n_bands,
             "hop_samples": system.frontend.hop,
         },
@@ -331,28 +339,3 @@ def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> M
         | {name: version(name) for name in job.exporter.packages},
         created=datetime.date.today().isoformat(),
     )
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
-    """Give a folder to fill, and its right name if all went well.
-
-    An export of that name makes way, and comes back if the new one cannot take its place.
-    """
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    old = out.with_name(f".{out.name}.old.{os.getpid()}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        yield unfinished
-        if out.exists():
-            out.rename(old)
-        unfinished.rename(out)
-    except OSError as error:
-        raise LightserError(f"'{out}' cannot be written: {error.strerror or error}") from error
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -6,7 +6,6 @@ What is in the folder and what the card says is written down in :mod:`lightser.c
 import copy
 import datetime
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from lightser.card import (
 from lightser.errors import BadModel, LightserError
 from lightser.export.onnx import INPUT, OUTPUT, to_onnx
 from lightser.training.system import System
+from lightser.whole import free_place, replacing_folder
 
 WEIGHTS = "weights.safetensors"
 TOLERANCE = 1e-4  # of probabilities, between PyTorch here and another runtime elsewhere
@@ -57,6 +57,15 @@ class CardFacts:
     adapted_to: int = 0
 
 
+def free_model_folder(folder: Path, *, overwrite: bool) -> Path:
+    """Return the true path of a model folder that may be written.
+
+    Raises:
+        LightserError: there is something in the way, or nothing can be written there.
+    """
+    return free_place(folder, mark=CARD, kind="a model folder", overwrite=overwrite)
+
+
 def write_model_folder(
     system: System, facts: CardFacts, folder: Path, *, overwrite: bool = False
 ) -> Card:
@@ -73,28 +82,22 @@ def write_model_folder(
 
     Raises:
         BadModel: ``folder`` is there, or the graph answers otherwise than PyTorch.
-        LightserError: the facts do not fit the system.
+        LightserError: the facts do not fit the system, or nothing can be written there.
     """
     if len(facts.labels) != system.n_classes:
         raise LightserError(
             f"{len(facts.labels)} labels do not fit a system of {system.n_classes} classes"
         )
-    if folder.exists() and not (overwrite and (folder / CARD).is_file()):
-        hint = "is not a model folder" if overwrite else "exists; give another name or overwrite it"
-        raise BadModel(f"'{folder}' {hint}")
+    place = free_model_folder(folder, overwrite=overwrite)
     system = copy.deepcopy(system).cpu().eval()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with replacing_folder(place) as unfinished:
         to_onnx(system, unfinished / MODEL)
         system.save(unfinished / WEIGHTS)
         _write_golden(system, unfinished, facts.window_s)
         check_parity(system, unfinished / MODEL, facts.window_s)
         files = (MODEL, WEIGHTS, GOLDEN_CLIP, GOLDEN_ANSWER)
         card = Card(
-            name=folder.name,
+            name=place.name,
             system=system.describe()["model"]["name"],
             sample_rate=system.sample_rate,
             min_s=system.min_samples / system.sample_rate,
@@ -105,9 +108,6 @@ def write_model_folder(
             **vars(facts),
         )
         write_card(unfinished, card)
-        _put_in_place(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return card
 
 
@@ -171,18 +171,3 @@ def _write_golden(system: System, folder: Path, window_s: float) -> None:
         "tolerance": TOLERANCE,
     }
     (folder / GOLDEN_ANSWER).write_text(json.dumps(golden, indent=2) + "\n", encoding="utf-8")
-
-
-def _put_in_place(finished: Path, folder: Path) -> None:
-    """Rename, moving a folder of the same name out of the way until the new one is there."""
-    if not folder.exists():
-        finished.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
-    folder.rename(old)
-    try:
-        finished.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old)

@@ -44,7 +44,9 @@ class MelImage(nn.Module):
         self.min_samples = 1
         # With fewer points the lowest of 128 bands would fall between two bins.
         n_fft = 1024
-        self.fit = FitLength((n_frames - 1) * hop + window_length)
+        size = (n_frames - 1) * hop + window_length
+        self.window_s = size / sample_rate
+        self.fit = FitLength(size)
         self.spectrum = Spectrum(
             n_fft=n_fft, window_length=window_length, hop=hop, window="hann", center=False, power=2
         )

@@ -66,6 +66,10 @@ class LightSernetFeatures(nn.Module):
         # The published order: crop, level, pad. Cropping is the window's, so a clip that is longer
         # must not let its ends speak for the level.
         size = None if window_s is None else round(window_s * sample_rate)
+        if size is not None and size < n_fft:
+            raise ValueError(
+                f"window_s is {window_s:g}; give at least one frame, {n_fft / sample_rate:g}"
+            )
         self.crop = nn.Identity() if size is None else _CentreCrop(size)
         self.level = PercentileLevel(per_mille)
         self.pad = nn.Identity() if size is None else FitLength(size)

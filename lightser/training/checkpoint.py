@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lightser.training.tensors import write_tensors
 from lightser.whole import replacing, write_whole
 
 State = dict[str, Tensor]
@@ -43,7 +44,7 @@ def save_checkpoint(
     # safetensors wants tensors that are whole and share nothing
     tensors = {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}
     with replacing(folder / name) as unfinished:
-        save_file(tensors, unfinished)
+        write_tensors(unfinished, tensors)
     # from here on the new one counts
     write_whole(folder / "checkpoint.json", json.dumps({**facts, "tensors": name}))
     for old in folder.glob("*.safetensors"):

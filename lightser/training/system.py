@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lightser.errors import BadModel, BadRecipe
@@ -21,6 +21,7 @@ from lightser.models import MODELS
 from lightser.models.masking import frame_mask
 from lightser.options import check_options
 from lightser.registry import Registry
+from lightser.training.tensors import write_tensors
 from lightser.whole import replacing
 
 Choice = tuple[str, Mapping[str, Any]]  # a registered name and its options
@@ -129,7 +130,7 @@ class System(nn.Module):
         """Write weights and description to one safetensors file, or nothing."""
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         with replacing(path) as unfinished:
-            save_file(weights, unfinished, {"system": json.dumps(self._description)})
+            write_tensors(unfinished, weights, {"system": json.dumps(self._description)})
 
     @classmethod
     def load(cls, path: Path) -> "System":

@@ -17,6 +17,7 @@ from lightser.export.onnx import OLDEST_OPSET, OUTPUT, forget_origin
 from lightser.export.parts import FEATURES
 from lightser.export.quiet import quiet
 from lightser.export.streaming import CHUNK, LATE, StreamingLightSernet, in_chunks
+from lightser.export.targets.onnx import describe
 from lightser.models.light_sernet import LightSernet
 from lightser.training.system import System
 
@@ -54,16 +55,18 @@ def write(system: System, order: Order, folder: Path) -> Written:
     forget_origin(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, folder / MODEL)
+    taken = {end.name: describe(end) for end in model.graph.input}
+    taken[COUNT]["what"] = "chunks before this one"
+    taken[END]["what"] = "frames of the whole recording, 2147483647 as long as it goes on"
+    given = {end.name: describe(end) for end in model.graph.output}
+    for name in states:
+        taken[name]["what"] = "zeros at first"
+        given[f"new_{name}"]["what"] = f"{name} of the next chunk"
     return Written(
         files=(MODEL,),
         facts={
-            "input": {
-                FEATURES: [1, CHUNK, module.n_bands],
-                COUNT: "chunks before this one",
-                END: "frames of the whole recording, 2147483647 as long as it goes on",
-                **{name: list(state.shape) for name, state in zip(states, kept, strict=True)},
-            },
-            "output": {OUTPUT: [1, system.n_classes], **{f"new_{n}": n for n in states}},
+            "input": taken,
+            "output": given,
             "seconds_per_chunk": CHUNK * hop / system.sample_rate,
             "chunks_late": LATE,
             "columns": module.columns,
@@ -79,7 +82,9 @@ def open_model(folder: Path, interface: Mapping[str, Any]) -> Answer:
     session = onnxruntime.InferenceSession(
         (folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"]
     )
-    kept_shapes = {k: v for k, v in interface["input"].items() if k.startswith("kept_")}
+    kept_shapes = {
+        name: end["shape"] for name, end in interface["input"].items() if name.startswith("kept_")
+    }
 
     def answer(clip: NDArray[np.float32]) -> NDArray[np.float32]:
         kept = {name: np.zeros(shape, np.float32) for name, shape in kept_shapes.items()}

@@ -26,6 +26,7 @@ export const MODEL = "model.onnx";
  * @property {string} intended_use
  * @property {string} limits
  * @property {string} created
+ * @property {number} [adapted_to] recordings without labels that it was adapted to; 0 if not there
  * @property {number} format
  */
 
@@ -80,15 +81,12 @@ export function parseCard(bytes) {
     const found = JSON.stringify(card.format) ?? "none";
     throw new BadModel(`${CARD} has format ${found}; this version reads ${FORMAT}.`);
   }
-  const labels = card.labels;
+  const labels = Array.isArray(card.labels) ? card.labels : [];
   const isName = (/** @type {unknown} */ label) => typeof label === "string" && label !== "";
   const facts = card.files?.[MODEL];
   const checks = /** @type {[boolean, string][]} */ ([
-    [
-      Array.isArray(labels) && labels.length >= 2 && labels.every(isName),
-      "labels: expected two texts or more",
-    ],
-    [new Set(labels ?? []).size === labels?.length, "labels: one is there twice"],
+    [labels.length >= 2 && labels.every(isName), "labels: expected two texts or more"],
+    [new Set(labels).size === labels.length, "labels: one is there twice"],
     [
       Number.isInteger(card.sample_rate) && card.sample_rate >= 4000 && card.sample_rate <= 192000,
       `sample_rate: expected 4000 to 192000, got ${card.sample_rate}`,

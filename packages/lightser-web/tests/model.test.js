@@ -100,6 +100,8 @@ test("cards that do not fit are refused in words", async (t) => {
     [(card) => (card.format = 2), /has format 2; this version reads 1/],
     [(card) => delete card.files["model.onnx"], /'model\.onnx' is missing/],
     [(card) => (card.labels = ["anger"]), /expected two texts or more/],
+    [(card) => (card.labels = 5), /expected two texts or more/],
+    [(card) => (card.labels = {}), /expected two texts or more/],
     [(card) => (card.labels[1] = card.labels[0]), /one is there twice/],
     [(card) => card.labels.pop(), /gives 7 probabilities; its card has 6 labels/],
     [(card) => (card.sample_rate = 1), /expected 4000 to 192000, got 1/],
