@@ -59,7 +59,7 @@ def profile(
         typer.Option(help="Picture to write, layers over memory: .png, .svg or .pdf."),
     ] = None,
 ) -> None:
-    """Say what a network costs: parameters, bytes, products, memory, reach, and time.
+    """Say what a network costs: parameters, bytes, MACs, memory, receptive field, and time.
 
     Counts are exact and of the network alone unless it says otherwise; times are from samples to
     probabilities, here and now.
@@ -171,8 +171,8 @@ def facts(
     if subject.files:
         yield "files", ", ".join(f"{name} {size(n)}" for name, n in subject.files)
     yield (
-        "products",
-        f"{cost.macs / 1e6:,.1f} M MAC, {cost.macs_per_second / 1e6:,.1f} M a second of "
+        "MACs",
+        f"{cost.macs / 1e6:,.1f} M, {cost.macs_per_second / 1e6:,.1f} M a second of "
         f"speech; features {cost.frontend_macs / cost.seconds / 1e6:,.1f} M a second",
     )
     peaks = ", ".join(f"{name} {n / 1000:,.0f} kB" for name, n in cost.peak_bytes.items())
@@ -188,7 +188,7 @@ def facts(
         )
     if (field := cost.receptive_field) is not None:
         yield (
-            "sees",
+            "receptive field",
             f"{field[0]} frames ({field[0] * cost.frame_s:.2f} s) × {field[1]} bands, in its last "
             "layer of bounded reach",
         )
@@ -206,9 +206,9 @@ def facts(
 def show_one(subject: "Subject", cost: "Profile", times: "dict[str, Latency | str]") -> None:
     """Print facts, and a row for each layer."""
     for fact, value in facts(subject, cost, times):
-        print(f"{fact:<13}{value}")
+        print(f"{fact:<17}{value}")
     print()
-    head = ["layer", "operation", "shape", "M MAC", "parameters", "kB int8", "sees"]
+    head = ["layer", "operation", "shape", "M MAC", "parameters", "kB int8", "field"]
     rows = []
     for layer in cost.layers:
         field = layer.receptive_field
