@@ -6,15 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import soundfile
 import torch
 from conftest import SAMPLES
+from onnx import helper, numpy_helper
 from torch import nn
 
 from lightser.corpora.splits import read_folds
-from lightser.errors import BadCorpus, BadModel, UnknownName
-from lightser.export.bitpack import pack_bits, read_packed, unpack_bits, write_packed
+from lightser.errors import BadCorpus, UnknownName
+from lightser.export.onebit import pack_bits, with_signs
+from lightser.export.onnx import to_onnx
+from lightser.export.parts import network_graph
 from lightser.features import FRONTENDS
 from lightser.features.frame30 import Pitch
 from lightser.models import MODELS, functionals_svm
@@ -446,50 +451,79 @@ def test_clipping_reaches_all_binary_weights_and_nothing_else():
     assert sum(network.get_parameter(name).numel() for name in binary) == 6_395_520
 
 
-@pytest.mark.parametrize("shape", [[1], [8], [3, 7], [2, 3, 5, 3]])
+def answer(model, feeds):
+    """Return what ONNX Runtime makes of a graph."""
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, feeds)[0]
+
+
+def graph_of(weight):
+    """Return a graph that gives ``weight``."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["out"])],
+        "bits",
+        [],
+        [helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, weight.shape)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def size_of_weights(model):
+    return sum(numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
+
+
+@pytest.mark.parametrize("shape", [(64, 1), (33, 7), (7, 33), (3, 5, 3, 5)])
 def test_bits_come_back_as_they_were_packed(shape):
-    signs = torch.where(torch.randn(shape) >= 0, 1.0, -1.0)
-    packed = pack_bits(signs)
-    assert len(packed) == math.ceil(signs.numel() / 8)
-    torch.testing.assert_close(unpack_bits(packed, shape), signs)
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.1, 2, size=(shape[0], *[1] * (len(shape) - 1))).astype(np.float32)
+    weight = np.where(rng.random(shape) > 0.5, scale, -scale).astype(np.float32)
+    rows = weight.reshape(shape[0], -1)
+    is_kept = rows.shape[1] < 32
+    model = graph_of(weight)
+    assert pack_bits(model) == (0 if is_kept else weight.size)
+    onnx.checker.check_model(model, full_check=True)
+    np.testing.assert_array_equal(answer(model, {}), weight)
+    bits = [t for t in model.graph.initializer if t.name == "w/bits"]
+    assert is_kept or numpy_helper.to_array(bits[0]).size == math.ceil(weight.size / 8)
 
 
-def test_the_packed_network_has_the_published_4_34_mebibytes(tmp_path):
-    size = write_packed(Bcrnn(4), tmp_path / "packed.safetensors")
-    assert size.bits == 6_395_520
-    assert size.floats == 939_206
-    assert size.payload == 4_556_264
-    assert round(size.mebibytes, 3) == 4.345
-    assert size.file == (tmp_path / "packed.safetensors").stat().st_size
-    assert size.payload < size.file < size.payload + 4096  # names and shapes
+def test_weights_of_more_than_two_values_are_left_as_they_are():
+    weight = np.where(np.arange(200).reshape(2, 100) % 3, 1.0, -1.0).astype(np.float32)
+    weight[1, 7] = 0.5
+    model = graph_of(weight)
+    assert pack_bits(model) == 0
+    np.testing.assert_array_equal(answer(model, {}), weight)
 
 
-@pytest.mark.parametrize(("scale", "batch_norm"), [(False, False), (True, False), (True, True)])
-def test_the_unpacked_network_answers_as_the_packed_one(tmp_path, scale, batch_norm):
+def test_the_exported_network_has_the_published_4_34_mebibytes():
+    system = System.build(("three_channel", {}), ("bcrnn", {}), 4, standardize=True).eval()
+    model = network_graph(with_signs(system))
+    assert pack_bits(model) == 6_395_520
+    payload = 6_395_520 // 8 + 4 * 939_206
+    assert round(payload / 2**20, 3) == 4.345
+    assert payload <= size_of_weights(model) < 1.01 * payload  # standardisation, shapes
+
+
+@pytest.mark.parametrize(("scale", "batch_norm"), [(False, False), (True, True)])
+def test_the_file_with_bits_answers_as_the_network(tmp_path, scale, batch_norm):
     options = {
         "n_convolutions": 2, "segment_frames": 40, "scale": scale, "batch_norm": batch_norm,
     }  # fmt: skip
-    network, other = Bcrnn(7, **options), Bcrnn(7, **options).eval()
-    features = torch.randn(4, 40, 120)
+    system = System.build(("three_channel", {}), ("bcrnn", options), 4, standardize=True)
+    samples = 0.1 * torch.randn(2, 16_000)
     for _ in range(3):
-        network(features)  # gives the batch norms statistics of their own
-    network.eval()
-    write_packed(network, tmp_path / "packed.safetensors")
-    assert not torch.allclose(other(features), network(features), atol=1e-3)
-    read_packed(tmp_path / "packed.safetensors", other)
-    torch.testing.assert_close(other(features), network(features), rtol=1e-4, atol=1e-5)
-
-
-def test_packed_weights_that_do_not_fit_are_refused_in_one_line(tmp_path):
-    path = tmp_path / "packed.safetensors"
-    write_packed(Bcrnn(7, n_convolutions=2), path)
-    with pytest.raises(BadModel, match="does not fit this network"):
-        read_packed(path, Bcrnn(4, n_convolutions=3))
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(BadModel, match="Cannot read packed weights"):
-        read_packed(path, Bcrnn(7, n_convolutions=2))
-    with pytest.raises(BadModel, match="Cannot read packed weights"):
-        read_packed(tmp_path / "nowhere", Bcrnn(7, n_convolutions=2))
+        system.logits(system.features(samples))  # gives the batch norms statistics of their own
+    system.eval()
+    to_onnx(system, tmp_path / "bits.onnx")
+    expected = system(samples).detach().numpy()
+    model = onnx.load(tmp_path / "bits.onnx")
+    np.testing.assert_allclose(answer(model, {"samples": samples.numpy()}), expected, atol=1e-5)
+    n_bits = sum(layer.weight.numel() for layer in system.network.binary_layers().values())
+    rest = sum(parameter.numel() for parameter in system.network.parameters()) - n_bits
+    assert size_of_weights(model) < n_bits / 8 + 4 * rest + 700_000, "of the front end"
 
 
 # ---- they learn

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightser.errors import LightserError, MissingExtra
+from lightser.export.onebit import has_bits, pack_bits, with_signs
 from lightser.models import gru  # noqa: F401  defines the operation translated below
 from lightser.training.system import System
 from lightser.whole import replacing
@@ -34,8 +35,9 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     """Write one file: samples ``[batch, time]`` in, probabilities ``[batch, C]`` out.
 
     Both dimensions are free, time from ``system.min_samples`` on. Features are computed inside, in
-    single precision. A front end's centre crop is left out: callers give at most ``window_s`` of
-    the model's card. The file has passed ONNX's checker and appears only when it is whole.
+    single precision; weights of one bit are stored as bits (:mod:`lightser.export.onebit`). A front
+    end's centre crop is left out: callers give at most ``window_s`` of the model's card. The file
+    has passed ONNX's checker and appears only when it is whole.
 
     Args:
         system: exported as in evaluation, on the CPU, and left as it is.
@@ -48,10 +50,14 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     if opset < OLDEST_OPSET:
         raise LightserError(f"ONNX opset {opset} is too old; use {OLDEST_OPSET} or later")
     system = copy.deepcopy(system).cpu().eval()
+    if is_packed := has_bits(system):
+        system = with_signs(system)
     # Any sizes will do but 0 and 1, which the exporter takes for constants.
     example = torch.zeros(2, system.min_samples + 16001)
     time = torch.export.Dim("time", min=system.min_samples)
     model = to_graph(system, example, taken=INPUT, given=OUTPUT, length=time, opset=opset)
+    if is_packed:
+        pack_bits(model)
     onnx.checker.check_model(model, full_check=True)
     with replacing(path) as unfinished:
         onnx.save(model, unfinished)

@@ -78,7 +78,7 @@ class Bcrnn(Acrnn3D):
 
     The weights that are trained are numbers in [-1, 1]: after each update, call
     :meth:`clip_latent`. What is stored in the end is a bit for each
-    (:mod:`lightser.export.bitpack`).
+    (:mod:`lightser.export.onebit`).
 
     Args:
         n_classes: emotions.

@@ -14,6 +14,7 @@ from lightser.card import MODEL
 from lightser.errors import BadModel
 from lightser.export import EXPORTERS, FRONTENDS_AT, PRECISIONS, Answer, Exporter, Order, Written
 from lightser.export.fold import fold_batch_norms
+from lightser.export.onebit import has_bits, pack_bits, with_signs
 from lightser.export.onnx import to_onnx
 from lightser.export.parts import frontend_graph, joined, network_graph, save_checked
 from lightser.export.quantize import bits_of_weights, to_half, to_int8
@@ -35,8 +36,12 @@ def write(system: System, order: Order, folder: Path) -> Written:
         if order.precision == "float32" and order.frontend == "in":
             to_onnx(system, path)
         else:
-            network = network_graph(fold_batch_norms(system))
-            if order.precision == "float16":
+            folded = fold_batch_norms(system)
+            is_packed = order.precision == "float32" and has_bits(folded)
+            network = network_graph(with_signs(folded) if is_packed else folded)
+            if is_packed:
+                pack_bits(network)
+            elif order.precision == "float16":
                 network = to_half(network)
                 quantisation = {"scheme": "float16", "numbers": bits_of_weights(network)}
             elif order.precision == "int8":
