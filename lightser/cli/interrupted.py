@@ -11,7 +11,7 @@ from lightser.cli.flowing import let_flow
 
 _ORDER = (
     *("predict", "listen", "serve", "models"),
-    *("corpus", "reproduce", "report", "compare", "train", "evaluate"),
+    *("corpus", "reproduce", "report", "compare", "train", "adapt", "evaluate"),
     *("export", "profile"),
 )
 
