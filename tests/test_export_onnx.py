@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -394,3 +396,15 @@ def test_labels_must_fit_the_system(system, tmp_path):
     with pytest.raises(LightserError, match="2 labels do not fit a system of 7 classes"):
         write_model_folder(system, facts, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lacking", ["onnx", "onnxscript"])
+def test_without_the_extra_one_line_says_which_is_needed(lacking):
+    code = (
+        f"import sys; sys.modules['{lacking}'] = None\n"
+        "from lightser.errors import MissingExtra\n"
+        "try:\n    import lightser.export.onnx\n"
+        "except MissingExtra as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "lightser[export]" in done.stdout

@@ -124,9 +124,7 @@ def evaluate(
             print("lightser: nor on the card, which quotes whole corpora", file=sys.stderr)
         raise typer.Exit(2)
     if on_card:
-        all_labels = len(recognizer.labels) == len(recognizer.card.labels)
-        chosen_from = () if all_labels else recognizer.labels
-        note_on_card(find_model(model), scores_for_card(facts | scores, chosen_from))
+        note_on_card(find_model(model), scores_for_card(facts | scores, chosen_from(recognizer)))
 
 
 # --- labels ---
@@ -303,9 +301,9 @@ def describe(
     if match.left_out:
         note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
     title = f"{card.name} on {in_words(map(short_title, sorted(parts)))}"
-    if len(recognizer.labels) < len(card.labels):
-        note += f" It chose from {in_words(recognizer.labels)}."
-        title += f", choosing from {len(recognizer.labels)} labels"
+    if some := chosen_from(recognizer):
+        note += f" It chose from {in_words(some)}."
+        title += f", choosing from {len(some)} labels"
     if adapt:
         title += f", adapted to {adapt} of each speaker"
     return {
@@ -333,6 +331,11 @@ def describe(
         "versions": {"lightser": lightser.__version__},
         "minutes": round(minutes, 2),
     }
+
+
+def chosen_from(recognizer: "Recognizer") -> Sequence[str]:
+    """Return the labels that it chose from, or none if from all of its model's."""
+    return recognizer.labels if len(recognizer.labels) < len(recognizer.card.labels) else ()
 
 
 def in_words(names: Iterable[str]) -> str:

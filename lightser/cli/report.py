@@ -126,9 +126,12 @@ def print_table(results: "Sequence[Result]") -> None:
         console.print()
     for note in tables.NOTES:
         console.print(Text(note, style="dim"))
-    if n_quick := len(results) - len(told):
-        runs = f"{n_quick} quick run{'s' * (n_quick != 1)}"
-        console.print(Text(f"Without {runs}; --format csv has all.", style="dim"))
+    n_quick, n_told_quick = (sum(r.is_quick for r in some) for some in (results, told))
+    n_quick -= n_told_quick
+    runs = [(n_quick, "quick"), (len(results) - len(told) - n_quick, "shorter")]
+    counted = " and ".join(f"{n} {kind} run{'s' * (n != 1)}" for n, kind in runs if n)
+    if counted:
+        console.print(Text(f"Without {counted}; --format csv has all.", style="dim"))
 
 
 @app.command(

@@ -6,6 +6,7 @@ every runtime has: a shift, a remainder, and ``2 s b - s``, which is exact.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,13 @@ from lightser.training.system import System
 _FEWEST = 32  # weights of an output, for fewer of which bits and their graph are no gain
 
 
-def has_bits(system: System) -> bool:
-    """Return whether a network has weights of one bit."""
-    return isinstance(system.network, Bcrnn)
+def with_bits(system: System, to_graph: Callable[[System], onnx.ModelProto]) -> onnx.ModelProto:
+    """Return the graph of a system, its weights of one bit, if it has some, stored as bits."""
+    if not isinstance(system.network, Bcrnn):
+        return to_graph(system)
+    model = to_graph(with_signs(system))
+    pack_bits(model)
+    return model
 
 
 def with_signs(system: System) -> System:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from lightser.errors import LightserError, MissingExtra
-from lightser.export.onebit import has_bits, pack_bits, with_signs
 from lightser.models import gru  # noqa: F401  defines the operation translated below
 from lightser.training.system import System
 from lightser.whole import replacing
@@ -23,6 +22,8 @@ from lightser.whole import replacing
 try:
     import onnx
     import onnxscript
+
+    from lightser.export.onebit import with_bits
 except ImportError as error:
     raise MissingExtra("Exporting to ONNX", "export") from error
 
@@ -50,14 +51,15 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     if opset < OLDEST_OPSET:
         raise LightserError(f"ONNX opset {opset} is too old; use {OLDEST_OPSET} or later")
     system = copy.deepcopy(system).cpu().eval()
-    if is_packed := has_bits(system):
-        system = with_signs(system)
     # Any sizes will do but 0 and 1, which the exporter takes for constants.
     example = torch.zeros(2, system.min_samples + 16001)
     time = torch.export.Dim("time", min=system.min_samples)
-    model = to_graph(system, example, taken=INPUT, given=OUTPUT, length=time, opset=opset)
-    if is_packed:
-        pack_bits(model)
+    model = with_bits(
+        system,
+        lambda system: to_graph(
+            system, example, taken=INPUT, given=OUTPUT, length=time, opset=opset
+        ),
+    )
     onnx.checker.check_model(model, full_check=True)
     with replacing(path) as unfinished:
         onnx.save(model, unfinished)

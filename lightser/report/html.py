@@ -190,16 +190,15 @@ def _contents(tested: Sequence[str], papers: str) -> str:
 
 def _lead(results: Sequence[Result]) -> str:
     """Say what the page shows: what protocol is worth, and the best of each corpus."""
-    told = []
-    gaps = []
+    told, gap = [], ""
     for tested in dict.fromkeys(result.tested for result in results):
         here = [result for result in results if result.tested == tested]
         honest = [result for result in here if result.is_honest and result.is_whole]
-        gaps += _gap(here)
+        gap = gap or _gap(here)  # one example is enough; the others are in the tables
         if not honest:
             continue
         best = max(honest, key=lambda result: float(result.scores["pooled"]["ua"]))
-        name, score = escape(short_title(tested)), _score(best)
+        name, score = escape(short_title(tested)), f"{_ua(best, ' UA')}{_ends(best)}"
         if all(result.scores.get("protocol") == OTHER_CORPUS for result in honest):
             told.append(f"{name}, of which it heard nothing: {_link(best)} has {score}.")
             continue
@@ -212,36 +211,33 @@ def _lead(results: Sequence[Result]) -> str:
                 f"<b>{percent(classic.scores['pooled']['ua'])}</b>."
             )
         told.append(sentence)
-    # One example is enough; the others are in the tables.
-    parts = [f'<p class="lead">{gaps[0]}</p>'] if gaps else []
+    parts = [f'<p class="lead">{gap}</p>'] if gap else []
     if told:
         listed = "".join(f"<li>{sentence}</li>" for sentence in told)
         parts.append(f'<ul class="lead">{listed}</ul>')
     return "".join(parts)
 
 
-def _score(result: Result) -> str:
+def _ua(result: Result, unit: str = "") -> str:
+    """Return UA in the colour of its kind."""
     ua = percent(result.scores["pooled"]["ua"])
-    return f'<b class="tone {result.tone}">{ua} UA</b>{_ends(result)}'
+    return f'<b class="tone {result.tone}">{ua}{unit}</b>'
 
 
-def _gap(results: Sequence[Result]) -> list[str]:
-    """Say of each recipe that ran whole under two protocols what the lax one is worth."""
-    sentences = []
+def _gap(results: Sequence[Result]) -> str:
+    """Say of a recipe that ran whole under two protocols what the lax one is worth; "" of none."""
     for family in families(results):
         lax, strict = family[0], family[-1]
         is_rung = any(result.name.startswith(f"{LADDER}/") for result in family)
         is_whole = lax.is_whole and strict.is_whole
         if is_whole and strict.is_honest and not lax.is_honest and not is_rung:
             loss = lax.scores["pooled"]["ua"] - strict.scores["pooled"]["ua"]
-            sentences.append(
-                f"One recipe, tested in two ways: {_link(lax)} has "
-                f'<b class="tone lax">{percent(lax.scores["pooled"]["ua"])}</b> under its '
-                f'published protocol and <b class="tone honest">'
-                f"{percent(strict.scores['pooled']['ua'])}</b> under an honest one: "
+            return (
+                f"One recipe, tested in two ways: {_link(lax)} has {_ua(lax)} under its "
+                f"published protocol and {_ua(strict)} under an honest one: "
                 f"{percent(loss)} points are the protocol's."
             )
-    return sentences
+    return ""
 
 
 def _overview(tested: str, results: Sequence[Result]) -> str:

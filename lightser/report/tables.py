@@ -30,8 +30,7 @@ HEADERS = (
 )
 NOTES = (
     "UA (unweighted accuracy, also UAR: the mean recall of the classes) and WA (accuracy) in per "
-    "cent, "
-    "pooled over folds, mean over seeds. In brackets: 95 % bootstrap interval over speakers.",
+    "cent, pooled over folds, mean over seeds. In brackets: 95 % bootstrap interval over speakers.",
     "The fold mean is the mean of each fold's own UA, ± its standard deviation; "
     "papers print one or the other. Differences are taken before rounding.",
 )
@@ -77,11 +76,11 @@ def telling(results: Iterable[Result]) -> list[Result]:
     Quick runs say nothing, and are told only where there is nothing else.
     """
     everything = list(results)
-    telling = [result for result in everything if not result.is_quick]
+    slow = [result for result in everything if not result.is_quick]
     longest: dict[str, float] = {}
-    for result in telling:
+    for result in slow:
         longest[result.name] = max(longest.get(result.name, 0.0), result.length)
-    return [r for r in telling if r.length == longest[r.name]] or everything
+    return [result for result in slow if result.length == longest[result.name]] or everything
 
 
 def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:

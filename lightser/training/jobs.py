@@ -123,8 +123,8 @@ def refuse_other_job(job: Job) -> None:
         BadRecipe: something of the kind is there.
     """
     path = job.folder / _DIGEST
-    known = (job.digest, job.digest_of_names)
-    if path.is_file() and path.read_text(encoding="utf-8") not in known:
+    begun = path.read_text(encoding="utf-8") if path.is_file() else None
+    if begun is not None and begun not in (job.digest, job.digest_of_names):
         raise BadRecipe(
             f"{job.folder} was begun with another version of this recipe or of its corpus; remove "
             "that folder to start over, or give another --out"

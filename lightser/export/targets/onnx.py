@@ -14,7 +14,7 @@ from lightser.card import MODEL
 from lightser.errors import BadModel
 from lightser.export import EXPORTERS, FRONTENDS_AT, PRECISIONS, Answer, Exporter, Order, Written
 from lightser.export.fold import fold_batch_norms
-from lightser.export.onebit import has_bits, pack_bits, with_signs
+from lightser.export.onebit import with_bits
 from lightser.export.onnx import to_onnx
 from lightser.export.parts import frontend_graph, joined, network_graph, save_checked
 from lightser.export.quantize import bits_of_weights, to_half, to_int8
@@ -37,15 +37,13 @@ def write(system: System, order: Order, folder: Path) -> Written:
             to_onnx(system, path)
         else:
             folded = fold_batch_norms(system)
-            is_packed = order.precision == "float32" and has_bits(folded)
-            network = network_graph(with_signs(folded) if is_packed else folded)
-            if is_packed:
-                pack_bits(network)
+            if order.precision == "float32":
+                network = with_bits(folded, network_graph)
             elif order.precision == "float16":
-                network = to_half(network)
+                network = to_half(network_graph(folded))
                 quantisation = {"scheme": "float16", "numbers": bits_of_weights(network)}
             elif order.precision == "int8":
-                network = to_int8(network, features_of(system, order))
+                network = to_int8(network_graph(folded), features_of(system, order))
                 quantisation = {
                     "scheme": "static, QDQ",
                     "weights": "int8, symmetric, a scale for each output channel",
