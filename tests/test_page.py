@@ -36,6 +36,7 @@ from lightser.service.assets import FILES, find_assets, get_assets
 TOLERANCE = 1e-3
 CLIP = SAMPLES / "14a04Tc.flac"
 OTHER = "emodb-zhong2020"
+FEWER = ["anger", "disgust", "fear", "neutral", "sadness"]  # without boredom and happiness
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PAGE = Path(assets.__file__).parent / "page"
 
@@ -292,6 +293,20 @@ def choose_model(tab: Tab, name: str) -> None:
     )
 
 
+def toggle(tab: Tab, *labels: str) -> None:
+    """Tick or untick emotions to choose from, and wait until what is shown is heard again."""
+    clicks = "".join(f"{box(label)}.click();" for label in labels)
+    tab.evaluate(f"(() => {{ delete document.getElementById('stage').dataset.done; {clicks} }})()")
+    wait_until_done(tab)
+
+
+def box(label: str) -> str:
+    return (
+        "[...document.querySelectorAll('#bars label')]"
+        f".find((one) => one.textContent === '{label}').control"
+    )
+
+
 def wait_until_done(tab: Tab) -> None:
     tab.wait_for(
         "document.getElementById('stage').dataset.done"
@@ -376,19 +391,28 @@ def test_the_microphone_is_answered_as_in_python_whoever_listens(
     samples = np.frombuffer(base64.b64decode(content), np.float32)
     assert np.abs(samples).max() > 0.05
     rate = page.evaluate("window.heardRate")
+    # without chunks that came when the microphone was closed already
+    length = float(page.evaluate("document.getElementById('timeline').ariaValueMax"))
+    samples = samples[: round(length * rate / 1024) * 1024]
     stream = Stream(
         recognizer, hop_s=0.5, sample_rate=rate, smoothing=Smoothing(), gate=SpeechGate()
     )
-    for late in range(3):  # chunks that came when the microphone was closed already
-        expected = [*stream.push(samples[: len(samples) - 1024 * late]), *stream.flush()]
-        if expected[-1].end == answer["segments"][-1]["end"]:
-            break
+    expected = [*stream.push(samples), *stream.flush()]
     assert len(expected) >= 3
     assert_alike(answer["segments"], expected)
     assert [s["label"] for s in answer["segments"]] == [s.label for s in expected]
     assert "silence" in {s.label for s in expected} != {"silence"}
+    toggle(page, "boredom", "happiness")  # of what was spoken, which is heard again
+    fewer = Stream(
+        recognizer.choosing(FEWER),
+        hop_s=0.5, sample_rate=rate, smoothing=Smoothing(), gate=SpeechGate(),
+    )  # fmt: skip
+    again = saved(page)
+    assert_alike(again["segments"], expected := [*fewer.push(samples), *fewer.flush()])
+    assert [s["label"] for s in again["segments"]] == [s.label for s in expected]
+    assert list(again["whole"]["probabilities"]) == FEWER
     streams = [url for url in page.requests if "/v1/stream" in url]
-    assert bool(streams) == (page.evaluate("document.body.dataset.engine") == "service")
+    assert len(streams) == (2 if page.evaluate("document.body.dataset.engine") == "service" else 0)
     page.requests.clear()
 
 
@@ -405,6 +429,64 @@ def test_another_model_is_chosen_on_the_page(page: Tab) -> None:
     assert answer["model"] == OTHER
     for label, share in Recognizer.load(OTHER).predict(CLIP).probabilities.items():
         assert answer["whole"]["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
+
+
+@needs_chromium
+@needs_modules
+def test_emotions_that_cannot_occur_are_left_out(
+    page: Tab, recognizer: Recognizer, talk: Path
+) -> None:
+    some = recognizer.choosing(FEWER)
+    page.requests.clear()
+    drop(page, talk)
+    page.evaluate(f"{box('happiness')}.focus()")
+    toggle(page, "happiness", "boredom")
+    assert page.evaluate(f"document.activeElement === {box('happiness')}")
+    answer = saved(page)
+    assert list(answer["whole"]["probabilities"]) == FEWER
+    for label, share in some.predict(talk).probabilities.items():
+        assert answer["whole"]["probabilities"][label] == pytest.approx(share, abs=TOLERANCE)
+    assert_alike(answer["segments"], [*some.segments(talk, hop_s=0.25)])
+    heads = page.evaluate("[...document.querySelectorAll('#table th')].map((th) => th.textContent)")
+    assert heads == ["from", "to", "emotion", *FEWER]
+
+    drop(page, CLIP)  # the choice holds for what comes next
+    assert list(saved(page)["whole"]["probabilities"]) == FEWER
+    toggle(page, "disgust", "fear", "anger")
+    assert page.evaluate(f"{box('neutral')}.disabled && {box('sadness')}.disabled")
+    assert list(saved(page)["whole"]["probabilities"]) == ["neutral", "sadness"]
+    toggle(page, "anger")
+    assert not page.evaluate(f"{box('neutral')}.disabled")
+    asked = [url for url in page.requests if "labels=" in url]
+    assert bool(asked) == (page.evaluate("document.body.dataset.engine") == "service")
+
+    choose_model(page, OTHER)  # which has a choice of its own
+    page.wait_for(f"document.getElementById('facts-list').innerText.includes('{OTHER}')")
+    wait_until_ready(page)
+    drop(page, CLIP)
+    assert set(saved(page)["whole"]["probabilities"]) == set(recognizer.labels)
+
+
+@needs_chromium
+@needs_modules
+def test_what_the_browser_heard_is_not_sent_for_another_choice(tab: Tab, server: Server) -> None:
+    show(tab, server.url, "browser")
+    drop(tab, CLIP)
+    choose_engine(tab, "service")
+    tab.wait_for("document.body.dataset.engine === 'service'")
+    wait_until_ready(tab)
+    tab.requests.clear()
+    tab.evaluate(f"{box('boredom')}.click()")
+    tab.wait_for("!document.getElementById('trouble').hidden")
+    assert text(tab, "trouble").startswith("This browser heard that, so it is not sent")
+    assert tab.requests == []
+    drop(tab, CLIP)
+    assert "boredom" not in saved(tab)["whole"]["probabilities"]
+    choose_engine(tab, "browser")  # which may hear again what the service heard
+    tab.wait_for("document.body.dataset.engine === 'browser'")
+    wait_until_ready(tab)
+    toggle(tab, "boredom")
+    assert "boredom" in saved(tab)["whole"]["probabilities"]
 
 
 # Holds back what is asked of the service until `release()`, and keeps what was asked for.
@@ -596,9 +678,13 @@ def test_everything_that_can_be_used_has_a_name(tab: Tab, server: Server) -> Non
     tab.call("Accessibility.enable")
     nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
     tab.call("Accessibility.disable")
-    usable = {"button", "link", "slider", "radio", "combobox", "textbox", "DisclosureTriangle"}
+    usable = {
+        "button", "checkbox", "link", "slider", "radio", "combobox", "textbox", "DisclosureTriangle"
+    }  # fmt: skip
     found = [node for node in nodes if node.get("role", {}).get("value") in usable]
-    assert {"button", "link", "slider", "radio"} <= {node["role"]["value"] for node in found}
+    assert {"button", "checkbox", "link", "slider", "radio"} <= {
+        node["role"]["value"] for node in found
+    }
     assert [node for node in found if not node.get("name", {}).get("value")] == []
 
 

@@ -2,6 +2,8 @@
 
 import { decode, loadGate, open, resampleInTurns, Stream } from "./lightser-web/core.js";
 
+const MOST_WAITING = 2 ** 22; // bytes of a stream that is faster than the service
+
 /** What went wrong, in words for the reader. */
 export class Trouble extends Error {}
 
@@ -42,6 +44,16 @@ export class BrowserEngine {
 
   constructor(recognizer) {
     this.recognizer = recognizer;
+    this.whole = recognizer;
+  }
+
+  /** The emotions to choose from, at least two of the model's. */
+  get labels() {
+    return this.recognizer.labels;
+  }
+
+  set labels(labels) {
+    this.recognizer = this.whole.choosing(labels);
   }
 
   /** Return a clip at the model's rate, once for all questions about it. */
@@ -91,6 +103,7 @@ export class ServiceEngine {
    */
   constructor(card, key, hasVad = false, reason = "") {
     this.card = card;
+    this.labels = card.labels;
     this.key = key;
     this.hasVad = hasVad;
     this.reason = reason;
@@ -115,7 +128,7 @@ export class ServiceEngine {
   async stream(sampleRate, { windowS, hopS }, onSegment) {
     const address = new URL("/v1/stream", location.href.replace(/^http/, "ws"));
     address.search = new URLSearchParams({
-      model: this.card.name,
+      ...this.#asking,
       encoding: "float32",
       sample_rate: sampleRate,
       window_s: windowS,
@@ -135,6 +148,7 @@ export class ServiceEngine {
     if (socket.readyState !== WebSocket.OPEN) throw new Trouble("The service refused the stream; it may be busy.");
     return {
       push: async (chunk) => {
+        while (socket.bufferedAmount > MOST_WAITING) await new Promise((resolve) => setTimeout(resolve, 20));
         if (socket.readyState !== WebSocket.OPEN) throw refusal ?? new Trouble("The service ended the stream.");
         socket.send(chunk);
       },
@@ -148,8 +162,14 @@ export class ServiceEngine {
 
   async release() {}
 
+  /** What to ask in a query: the model, and from which labels it may choose, if not from all. */
+  get #asking() {
+    const isAll = this.labels.length === this.card.labels.length;
+    return { model: this.card.name, ...(isAll ? {} : { labels: this.labels.join() }) };
+  }
+
   #post(path, blob, query) {
-    const search = new URLSearchParams({ model: this.card.name, ...query });
+    const search = new URLSearchParams({ ...this.#asking, ...query });
     return ask(`${path}?${search}`, this.key, { method: "POST", body: blob });
   }
 }

@@ -12,12 +12,13 @@ const LIVE_HOP_S = 0.5;
 
 const element = (id) => document.getElementById(id);
 
-const stage = new Stage();
+const stage = new Stage((labels) => chooseLabels(labels));
 let setup = { in_browser: false, vad: false, samples: [] };
 let key = "";
 let engine = null;
 let card = null;
-let wanted = null; // {card, kind} that the reader chose last
+let wanted = null; // {card, kind, labels} that the reader chose last
+let again = null; // {kind, hear}: who heard what is shown, and how to hear it once more
 let microphone = null;
 let begun = 0; // counts what was begun, so that what is overtaken ends
 let doing = Promise.resolve(); // what was begun last
@@ -70,10 +71,11 @@ async function openModels() {
   element("key-form").hidden = true;
   working("");
   offerChoices(models, setup.in_browser, {
-    onModel: (chosen) => choose({ card: chosen }),
+    onModel: (chosen) => choose({ card: chosen, labels: chosen.labels }),
     onEngine: (kind) => choose({ kind }),
   });
-  wanted = { card: models[0], kind: setup.in_browser ? "browser" : "service" };
+  const [first] = models;
+  wanted = { card: first, kind: setup.in_browser ? "browser" : "service", labels: first.labels };
   await openWanted();
   if (wasLocked) element("choose").focus();
 }
@@ -84,14 +86,31 @@ function choose(change) {
   attempt();
 }
 
+/** Take the choice of emotions, and hear once more what is shown. */
+function chooseLabels(labels) {
+  wanted = { ...wanted, labels };
+  attempt(async (isLatest) => {
+    if (again?.kind === "browser" && engine.kind === "service") {
+      throw new Trouble("This browser heard that, so it is not sent; the choice counts from now on.");
+    }
+    working("");
+    await again?.hear(isLatest);
+  });
+}
+
 async function openWanted() {
-  const { card: chosen, kind } = wanted;
-  if (engine && card === chosen && engine.kind === kind) return;
+  const { card: chosen, kind, labels } = wanted;
+  if (!engine || card !== chosen || engine.kind !== kind) await openEngine(chosen, kind);
+  engine.labels = stage.labels = labels;
+}
+
+async function openEngine(chosen, kind) {
   enable(false);
   element("engine-text").textContent = "Waking up …";
   await engine?.release();
   if (card !== chosen) {
     card = stage.card = chosen;
+    again = null;
     showFacts(card);
     sayWhatItKnows(card);
   }
@@ -106,7 +125,7 @@ async function openWanted() {
   }
   engine ??= new ServiceEngine(card, key, setup.vad, reason);
   if (wanted.card === chosen && wanted.kind === kind) {
-    wanted = { card, kind: engine.kind }; // the browser may have failed
+    wanted = { ...wanted, kind: engine.kind }; // the browser may have failed
     sayWhoListens(engine.kind, reason);
   }
   enable(true);
@@ -120,7 +139,7 @@ function enable(isReady) {
 
 // A file ---------------------------------------------------------------------------------------
 
-async function listenTo(blob, name, isLatest) {
+async function listenTo(blob, name, isLatest, isAgain = false) {
   working(`Reading ${name} …`);
   let clip = null;
   try {
@@ -142,7 +161,8 @@ async function listenTo(blob, name, isLatest) {
   const isBlind = clip === null;
   clip ??= { samples: new Float32Array(Math.round(whole.durationS * 1000)), rate: 1000 };
   const cut = { windowS: card.window_s, hopS: Math.min(hopFor(whole.durationS), card.window_s) };
-  stage.begin(name, { rate: clip.rate, hopS: cut.hopS, isBlind, warnings: whole.warnings });
+  again = { kind: engine.kind, hear: (isLatest) => listenTo(blob, name, isLatest, true) };
+  stage.begin(name, { rate: clip.rate, hopS: cut.hopS, isBlind, isAgain, warnings: whole.warnings });
   stage.hear(clip.samples);
   stage.conclude(whole, whole.windows > 1);
   for await (const segment of engine.segments(blob, heard, cut)) {
@@ -166,47 +186,62 @@ async function listenLive(isLatest) {
     return;
   }
   const rate = microphone.sampleRate;
-  const cut = { windowS: card.window_s, hopS: Math.min(LIVE_HOP_S, card.window_s) };
-  stage.begin("Microphone", { rate, hopS: cut.hopS, isLive: true });
-  const smoother = new Smoother();
-  const sum = card.labels.map(() => 0); // of probabilities, over segments with speech
   const parts = [];
+  const spoken = async function* () {
+    for await (const chunk of microphone) {
+      parts.push(chunk);
+      yield chunk;
+      if (stage.duration >= LONGEST_LIVE_S) microphone.close();
+    }
+  };
+  again = { kind: engine.kind, hear: (isLatest) => follow(parts, parts, rate, isLatest, true) };
+  try {
+    await follow(spoken(), parts, rate, isLatest);
+  } finally {
+    microphone.close();
+    microphone = null;
+  }
+}
+
+/** Hear chunks as they come, which end up in `parts`: tell silence, and smooth the rest. */
+async function follow(chunks, parts, rate, isLatest, isAgain = false) {
+  const cut = { windowS: card.window_s, hopS: Math.min(LIVE_HOP_S, card.window_s) };
+  const { labels } = engine;
+  stage.begin("Microphone", { rate, hopS: cut.hopS, isLive: !isAgain, isAgain });
+  const smoother = new Smoother();
+  const sum = labels.map(() => 0); // of probabilities, over segments with speech
   const onSegment = (segment) => {
     if (stage.isSilent(segment)) {
       smoother.reset(); // who speaks next need not feel as before
       stage.take(segment);
       return;
     }
-    const shares = card.labels.map((label) => segment.probabilities[label]);
+    const shares = labels.map((label) => segment.probabilities[label]);
     shares.forEach((share, i) => (sum[i] += share));
     const smoothed = smoother.add(shares, segment.end);
-    stage.take({ ...segment, ...named(smoothed.probabilities, smoothed.label) });
+    stage.take({ ...segment, ...named(labels, smoothed.probabilities, smoothed.label) });
   };
   try {
     const stream = await engine.stream(rate, cut, onSegment);
-    for await (const chunk of microphone) {
+    for await (const chunk of chunks) {
       if (!isLatest()) break; // another may be chosen to listen
-      parts.push(chunk);
       stage.hear(chunk);
       await stream.push(chunk.slice());
-      if (stage.duration >= LONGEST_LIVE_S) microphone.close();
     }
     await stream.end();
   } finally {
-    microphone.close();
-    microphone = null;
     if (isLatest()) {
       const heard = sum.reduce((a, b) => a + b);
       const mean = sum.map((share) => share / heard);
-      if (heard) stage.conclude(named(mean, mean.indexOf(Math.max(...mean))), true);
+      if (heard) stage.conclude(named(labels, mean, mean.indexOf(Math.max(...mean))), true);
       stage.finish({ samples: joined(parts), rate });
     }
   }
 }
 
-function named(shares, best) {
-  const probabilities = Object.fromEntries(card.labels.map((label, i) => [label, shares[i]]));
-  return { label: card.labels[best], confidence: shares[best], probabilities };
+function named(labels, shares, best) {
+  const probabilities = Object.fromEntries(labels.map((label, i) => [label, shares[i]]));
+  return { label: labels[best], confidence: shares[best], probabilities };
 }
 
 function joined(parts) {

@@ -20,14 +20,19 @@ export class Stage {
   #card = null;
   #colours = {};
   #bars = null;
-  #shown = null; // {name, whole, segments} of a recording
+  #labels = []; // to choose from in what is begun next
+  #shown = null; // {name, labels, whole, segments} of a recording
   #isLive = false;
   #isBlind = false; // the samples are not known here
 
-  constructor() {
+  #onChoice;
+
+  /** Set the stage; `onChoice` is given the emotions that the model may choose from now on. */
+  constructor(onChoice) {
+    this.#onChoice = onChoice;
     element("play").onclick = () => (this.#player.playing ? this.#player.pause() : this.#player.play());
     element("save-csv").onclick = () =>
-      save("segments.csv", "text/csv", asCsv(this.#card.labels, this.#shown.segments));
+      save("segments.csv", "text/csv", asCsv(this.#shown.labels, this.#shown.segments));
     element("save-json").onclick = () => {
       const { name: source, whole, segments } = this.#shown;
       const content = { model: this.#card.name, source, whole, segments };
@@ -47,7 +52,7 @@ export class Stage {
   set card(card) {
     this.#card = card;
     this.#colours = coloursOf(card.labels);
-    this.#bars = new Bars(element("bars"), card.labels, this.#colours);
+    this.#bars = new Bars(element("bars"), card.labels, this.#colours, this.#onChoice);
     this.#player.clip = null;
     this.#shown = null;
     element("empty").hidden = false;
@@ -55,16 +60,25 @@ export class Stage {
     document.body.classList.remove("shows");
   }
 
+  /** What the model may choose from in what is begun from now on. */
+  set labels(labels) {
+    this.#labels = labels;
+  }
+
   /** Seconds that were heard. */
   get duration() {
     return this.#timeline.duration;
   }
 
-  /** Begin with a recording of which `rate` samples are a second, and a segment every `hopS`. */
-  begin(name, { rate, hopS, isLive = false, isBlind = false, warnings = [] }) {
+  /**
+   * Begin with a recording of which `rate` samples are a second, and a segment every `hopS`. Where it
+   * is heard again, the reader is not taken elsewhere.
+   */
+  begin(name, { rate, hopS, isLive = false, isBlind = false, isAgain = false, warnings = [] }) {
     this.#player.clip = null;
-    [this.#shown, this.#isLive, this.#isBlind] = [{ name, whole: null, segments: [] }, isLive, isBlind];
-    const { labels } = this.#card;
+    const labels = this.#labels;
+    this.#shown = { name, labels, whole: null, segments: [] };
+    [this.#isLive, this.#isBlind] = [isLive, isBlind];
     this.#timeline.begin({ labels, colours: this.#colours, rate, hopS, live: isLive });
     element("empty").hidden = true;
     element("result").hidden = false;
@@ -82,7 +96,8 @@ export class Stage {
     write("bars-title", isLive ? "Now" : "The whole clip");
     if (isLive) write("heard", "Listening …");
     this.#bars.show({});
-    (isLive ? element("stop") : this.#slider).focus({ preventScroll: true });
+    delete this.#box.dataset.done;
+    if (!isAgain) (isLive ? element("stop") : this.#slider).focus({ preventScroll: true });
   }
 
   /** Draw samples that follow those before. */
@@ -119,7 +134,7 @@ export class Stage {
 
   /** The recording is over: it can be played, and its segments read and saved. */
   finish(clip) {
-    const { segments, name, whole } = this.#shown;
+    const { segments, name, labels, whole } = this.#shown;
     this.#isLive = false;
     this.#player.clip = clip;
     this.#timeline.finish();
@@ -129,7 +144,7 @@ export class Stage {
     element("another").hidden = element("again").hidden = false;
     element("play").disabled = this.#isBlind;
     element("more").hidden = segments.length === 0;
-    fillTable(element("table"), this.#card.labels, segments);
+    fillTable(element("table"), labels, segments);
     if (!whole) {
       this.#sayOnly(segments.length ? "Silence" : "Too short to say");
       this.#bars.show({});
@@ -155,7 +170,7 @@ export class Stage {
       write("say", `${label} ${percent(confidence)}${how ? `, ${how}` : ""}`);
     }
     const isMixed = how !== "" && confidence < 0.5;
-    const named = isMixed ? this.#card.labels.filter((name) => probabilities[name] >= 0.1) : [label];
+    const named = isMixed ? this.#shown.labels.filter((name) => probabilities[name] >= 0.1) : [label];
     const dots = named.map((name) => {
       const dot = document.createElement("i");
       dot.style.background = this.#colours[name];
