@@ -23,9 +23,9 @@ from torch import Tensor
 
 from lightser import metrics
 from lightser.audio.files import read_audio
+from lightser.bundled import find_model
 from lightser.card import read_card
 from lightser.corpora import load_corpus
-from lightser.inference.bundled import find_model
 from lightser.training.adapt import adapt_norms, features_to_adapt_to
 from lightser.training.batches import cut_windows
 from lightser.training.system import System

@@ -34,6 +34,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightser.bundled import find_model
 from lightser.corpora import CORPORA, load_corpus
 from lightser.errors import LightserError
 from lightser.export import EXPORTERS, litert, targets  # noqa: F401  targets register themselves
@@ -41,7 +42,6 @@ from lightser.export.deliver import Clip, ClipSet, Job, Order, export_model, ope
 from lightser.export.manifest import Manifest, Parity
 from lightser.export.micro.arena import arena
 from lightser.export.trained import write_trained_model
-from lightser.inference.bundled import find_model
 from lightser.metrics import confusion, ua
 from lightser.models.functionals_svm import FunctionalsSvm, extractor, functionals_of
 from lightser.training.crossval import make_plan

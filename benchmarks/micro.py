@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from lightser.audio.files import read_audio
+from lightser.bundled import find_model
 from lightser.export import EXPORTERS, Order, targets  # noqa: F401  targets register themselves
 from lightser.export.deliver import open_folder, recordings
 from lightser.export.litert import operations
@@ -32,7 +33,6 @@ from lightser.export.profile import measure_arena
 from lightser.export.streaming import CHUNK
 from lightser.export.targets import litert
 from lightser.export.targets.micro import FIRST_BODY, SECOND_BODY
-from lightser.inference.bundled import find_model
 from lightser.training.system import System
 from lightser.whole import write_whole
 

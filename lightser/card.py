@@ -26,6 +26,7 @@ from lightser.whole import write_whole
 FORMAT = 1
 CARD = "card.json"
 MODEL = "model.onnx"
+WEIGHTS = "weights.safetensors"
 GOLDEN_CLIP = "golden.flac"
 GOLDEN_ANSWER = "golden.json"
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)

@@ -14,11 +14,11 @@ from model_folder import ANGER, HAPPINESS, SADNESS
 from lightser import Recognizer, metrics
 from lightser.audio.augment import speed
 from lightser.audio.files import read_audio
+from lightser.bundled import find_model
+from lightser.card import WEIGHTS
 from lightser.corpora import load_corpus
 from lightser.corpora.emodb import LABELS
 from lightser.errors import BadModel
-from lightser.export.folder import WEIGHTS
-from lightser.inference.bundled import find_model
 from lightser.inference.segments import pad_to
 from lightser.report.results import read_result
 from lightser.training.adapt import AT_ONCE, adapt_norms, features_to_adapt_to, norms_of

@@ -21,6 +21,7 @@ pytest.importorskip("litert_torch", reason="needs the extra litert")
 from ai_edge_litert.tools import flatbuffer_utils
 
 from lightser.audio.files import read_audio
+from lightser.bundled import find_model
 from lightser.cli import main
 from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, Order, litert, litert_int8, targets  # noqa: F401  they register themselves
@@ -29,7 +30,6 @@ from lightser.export.fold import fold_batch_norms
 from lightser.export.litert_int8 import to_half, to_int8
 from lightser.export.manifest import MANIFEST
 from lightser.export.targets.litert import FrontEnd, Network, asking, describe, standardization
-from lightser.inference.bundled import find_model
 from lightser.training.system import System
 
 CLIPS = sorted((Path(litert.__file__).parent.parent / "samples").glob("*.flac"))

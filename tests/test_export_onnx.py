@@ -18,12 +18,12 @@ from test_export_targets import trained_system
 
 import lightser
 from lightser.audio.files import read_audio
+from lightser.bundled import bundled_models, find_model
 from lightser.card import CARD, Score, TrainedOn, read_card, verify_files
 from lightser.errors import BadModel, LightserError
 from lightser.export import folder as folders
 from lightser.export.folder import CardFacts, check_parity, write_model_folder
 from lightser.export.onnx import to_onnx
-from lightser.inference.bundled import bundled_models, find_model
 from lightser.inference.recognizer import Recognizer
 from lightser.training.system import System
 

@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
     "errors", "registry", "options", "names", "whole", "processes", "memory", "card",
-    "cluster",
+    "bundled", "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
@@ -25,7 +25,7 @@ FLOORS = [
 # Whoever recognises shares a model folder with whoever trains, and no code above audio.
 RECOGNISING = {"inference", "service"}
 SHARED = {
-    *("errors", "registry", "names", "whole", "processes", "memory", "card", "cluster"),
+    *("errors", "registry", "names", "whole", "processes", "memory", "card", "bundled", "cluster"),
     *("audio", "inference", "service"),
 }
 
@@ -42,6 +42,7 @@ NEEDS = {
     "processes": set(),
     "memory": set(),
     "card": set(),
+    "bundled": set(),
     "cluster": {"ray"},
     "audio": {"numpy", "soundfile", "soxr", "av"},
     "corpora": {"numpy", "pandas", "audformat", "iso639"},  # iso639 comes with audformat

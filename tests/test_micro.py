@@ -13,13 +13,13 @@ import soundfile
 import torch
 
 from lightser.audio.files import read_audio
+from lightser.bundled import find_model
 from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, Order, targets  # noqa: F401  targets register themselves
 from lightser.export.deliver import open_folder
 from lightser.export.micro import compiled, frontend, sources
 from lightser.export.profile import measure_arena
 from lightser.export.targets import litert as phone
-from lightser.inference.bundled import find_model
 from lightser.training.system import System
 
 pytest.importorskip("litert_torch", reason="needs the extra litert")

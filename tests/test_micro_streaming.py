@@ -9,12 +9,12 @@ import soundfile
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightser.bundled import find_model
 from lightser.errors import BadModel, UnknownName
 from lightser.export import Order, targets  # noqa: F401  targets register themselves
 from lightser.export.deliver import export_model, open_folder
 from lightser.export.streaming import CHUNK, ENDLESS, LATE, StreamingLightSernet, in_chunks
 from lightser.export.targets import stream
-from lightser.inference.bundled import find_model
 from lightser.training.system import System
 
 SAMPLES = sorted((Path(find_model("default")).parents[2] / "samples").glob("*.flac"))

@@ -52,7 +52,7 @@ def test_importing_the_package_loads_not_even_numpy() -> None:
 
 
 def test_reading_what_is_bundled_does_not_load_the_runtime() -> None:
-    code = "from lightser.inference.bundled import bundled_models; bundled_models()"
+    code = "from lightser.bundled import bundled_models; bundled_models()"
     assert "onnxruntime" not in loaded_by(code)
 
 

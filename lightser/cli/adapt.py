@@ -43,7 +43,7 @@ def adapt(
     Exit code 2 if some could not be read; the others are taken all the same.
     """
     from lightser.audio.files import read_audio
-    from lightser.inference.bundled import find_model
+    from lightser.bundled import find_model
     from lightser.inference.finding import find_audio
 
     try:

@@ -81,8 +81,8 @@ def evaluate(
         from lightser.training.scores import score_predictions, scores_for_card
     except ImportError as error:
         raise MissingExtra("Evaluating", "train") from error
+    from lightser.bundled import find_model
     from lightser.inference import Recognizer
-    from lightser.inference.bundled import find_model
 
     ((name, folder),) = corpus_folders([corpus]).items()
     if out is not None:

@@ -46,7 +46,7 @@ def export(
     The exported file is run and compared with PyTorch before the folder gets its name. One with the
     front end inside is a model folder: `lightser predict --model` takes it.
     """
-    from lightser.inference.bundled import find_model
+    from lightser.bundled import find_model
 
     try:
         from lightser.export import targets  # noqa: F401  they register themselves

@@ -36,8 +36,8 @@ def models(
     another choice of speakers could have given; and on corpora of which the tested model had
     heard nothing.
     """
+    from lightser.bundled import bundled_models, default_model, find_model
     from lightser.card import read_card
-    from lightser.inference.bundled import bundled_models, default_model, find_model
 
     if model is not None:
         folder = find_model(model)

@@ -97,7 +97,7 @@ def profile(
 
 def bundled(name: str) -> Path | None:
     """Return the folder of a bundled model, or None."""
-    from lightser.inference.bundled import DEFAULT, bundled_models, find_model
+    from lightser.bundled import DEFAULT, bundled_models, find_model
 
     return find_model(name) if name == DEFAULT or name in bundled_models() else None
 

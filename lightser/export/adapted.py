@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightser.card import Card, read_card, verify_files
-from lightser.export.folder import WEIGHTS, CardFacts, write_model_folder
+from lightser.card import WEIGHTS, Card, read_card, verify_files
+from lightser.export.folder import CardFacts, write_model_folder
 from lightser.training.adapt import adapt_norms, features_to_adapt_to, norms_of
 from lightser.training.system import System
 

@@ -26,6 +26,7 @@ from lightser.audio.files import read_audio
 from lightser.card import (
     GOLDEN_ANSWER,
     GOLDEN_CLIP,
+    WEIGHTS,
     Card,
     file_facts,
     read_card,
@@ -34,7 +35,7 @@ from lightser.card import (
 )
 from lightser.errors import BadModel, LightserError, UnknownName
 from lightser.export import EXPORTERS, Answer, Exporter, Order, Written
-from lightser.export.folder import SAMPLES, WEIGHTS
+from lightser.export.folder import SAMPLES
 from lightser.export.manifest import MANIFEST, Manifest, Parity
 from lightser.features import FRONTENDS
 from lightser.training.system import System

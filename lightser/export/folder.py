@@ -23,6 +23,7 @@ from lightser.card import (
     GOLDEN_ANSWER,
     GOLDEN_CLIP,
     MODEL,
+    WEIGHTS,
     Card,
     Score,
     TrainedOn,
@@ -34,7 +35,6 @@ from lightser.export.onnx import INPUT, OUTPUT, to_onnx
 from lightser.training.system import System
 from lightser.whole import free_place, replacing_folder
 
-WEIGHTS = "weights.safetensors"
 TOLERANCE = 1e-4  # of probabilities, between PyTorch here and another runtime elsewhere
 SAMPLES = Path(__file__).parent.parent / "samples"
 GOLDEN_SAMPLE = "10b10Wa.flac"

@@ -35,6 +35,8 @@ def limits_of(plan: Plan) -> str:
     else:
         heard = f"{len(table)} utterances by {speakers or 'unknown'} speakers {spoken}"
         unheard = "Other voices, languages, rooms, microphones and ways of speaking"
+    if initial := plan.jobs[0].initial:
+        heard += f", beginning from {initial.card.name}"
     return (
         f"Trained on {heard}. {unheard} are not what it learned, and scores there are lower, often "
         f"by far. {_WHAT_FOR}"
@@ -44,11 +46,13 @@ def limits_of(plan: Plan) -> str:
 def corpora_of(plan: Plan) -> tuple[TrainedOn, ...]:
     """Return what a plan's utterances are from: each corpus that has a name of its own here.
 
-    A table of one's own may hold corpora that we know and others, which then are that table.
+    A table of one's own may hold corpora that we know and others, which then are that table. Those
+    of the model that the network began from come last.
     """
     own = plan.recipe.corpus.name
     names = plan.table["corpus"].map(lambda name: name if name in CORPORA else own)
-    return tuple(
+    initial = plan.jobs[0].initial
+    trained_on = [
         TrainedOn(
             corpus=corpus.name,
             title=corpus.title,
@@ -60,7 +64,8 @@ def corpora_of(plan: Plan) -> tuple[TrainedOn, ...]:
         )
         for name, rows in plan.table.groupby(names, sort=False)
         for corpus in [CORPORA[str(name)]]
-    )
+    ]
+    return (*trained_on, *(initial.card.trained_on if initial else ()))
 
 
 def write_trained_model(

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from lightser.audio.files import check_audible
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
+from lightser.bundled import DEFAULT, find_model
 from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
 from lightser.errors import BadAudio, BadModel, LightserError, UnknownName
 from lightser.inference.batches import About, Batches, Clip
-from lightser.inference.bundled import DEFAULT, find_model
 from lightser.inference.graphs import open_session
 from lightser.inference.segments import (
     Segment,

@@ -35,6 +35,7 @@ from lightser.corpora.utterances import content_hashes
 from lightser.errors import BadRecipe, BadResults
 from lightser.training import classic
 from lightser.training.engines import ENGINES, Progress
+from lightser.training.initial import Initial
 from lightser.training.jobs import Job, cache_folder, parameter_count, refuse_other_job
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import read_predictions, score_predictions
@@ -91,8 +92,10 @@ def make_plan(
 
     Raises:
         BadRecipe: a label of the table that the corpus does not know; a selection that the
-            protocol has no data for; a length that is not a share.
+            protocol has no data for; a length that is not a share; a model to begin from that has
+            heard the corpus.
         BadCorpus: the table lacks what the protocol needs.
+        BadModel: the model to begin from is none.
     """
     full_sha256 = recipe.sha256()
     if is_quick:
@@ -120,6 +123,9 @@ def make_plan(
     labels = labels or tuple(sorted(present))
     if unknown := sorted(present - set(labels)):
         raise BadRecipe(f"label '{unknown[0]}' is not one of {recipe.corpus.name}'s labels")
+    initial = None if recipe.init is None else Initial.of(recipe.init)
+    if initial is not None:
+        initial.refuse_heard({recipe.corpus.name, *table["corpus"]})
     jobs = tuple(
         Job(
             recipe=recipe,
@@ -130,6 +136,7 @@ def make_plan(
             select=select,
             folder=out / "jobs" / f"{fold.name}-seed{seed}",
             cache=cache_folder(),
+            initial=initial,
             device=device,
             tensorboard=tensorboard,
             commit=commit(),
@@ -335,6 +342,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "n_utterances": len(plan.table),
         "n_predictions": len(predictions),
         "parameters": parameter_count(plan.recipe, len(plan.labels)),
+        **({"init": initial.facts} if (initial := plan.jobs[0].initial) else {}),
         **({"precision_by_job": precisions} if precisions else {}),
         **({"costs": costs} if costs else {}),  # of the classic, which chooses one for each fold
         "published": plan.recipe.to_dict().get("published"),
@@ -418,14 +426,18 @@ def other_data(plan: Plan, folder: Path) -> str:
     """
     if (table := _read(folder / "predictions.csv")) is None:
         return ""
-    known = _said_of(plan.table, "label")
-    tested = {fold.name: {name: known[name] for name in fold.test} for fold in plan.folds}
+    initial = plan.jobs[0].initial
+    known = facts_of(folder)
+    if known and known.get("init") != (None if initial is None else initial.facts):
+        return "the model that the network begins from has other weights now"
+    said = _said_of(plan.table, "label")
+    tested = {fold.name: {name: said[name] for name in fold.test} for fold in plan.folds}
     for _, rows in table.groupby(["fold", "seed"], sort=False):
         fold = rows["fold"].iloc[0]
         here, there = tested.get(fold, {}), _said_of(rows, "truth")
         for name in [*here, *there]:
             if here.get(name) != there.get(name):
-                was, is_now = (said.get(name, "not tested") for said in (there, here))
+                was, is_now = (of.get(name, "not tested") for of in (there, here))
                 return f"'{name}' in fold '{fold}' was {was}, and is {is_now}"
     return ""
 

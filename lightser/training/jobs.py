@@ -29,6 +29,7 @@ from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import Clips, features_of
 from lightser.training.checkpoint import drop_checkpoint
+from lightser.training.initial import Initial
 from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.precision import precision_of
 from lightser.training.recipe import Recipe
@@ -51,6 +52,7 @@ class Job:
         select: how the epoch is chosen.
         folder: where the job writes.
         cache: where features are kept.
+        initial: the model that the network begins from, if not afresh.
         device: a PyTorch device.
         tensorboard: whether curves are also written for TensorBoard.
         commit: of the code that asks for it.
@@ -64,6 +66,7 @@ class Job:
     select: str
     folder: Path
     cache: Path
+    initial: Initial | None = None
     device: str = "cpu"
     tensorboard: bool = False
     commit: str = ""
@@ -88,6 +91,8 @@ class Job:
     def _digest_of(self, *further: object) -> str:
         fold = [self.fold.train, self.fold.valid, self.fold.test]
         facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, *further]
+        if self.initial is not None:
+            facts.append(self.initial.facts)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -209,6 +214,8 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
     """Return the untrained system, standardised on the training part, and the parts' features."""
     torch.manual_seed(job.seed)  # initial weights
     system = build_system(job.recipe, len(job.labels))
+    if job.initial is not None:
+        job.initial.give_to(system, job.labels)
     if job.recipe.optim.kernel_penalty and not hasattr(system.network, "penalized"):
         raise BadRecipe(
             f"optim.kernel_penalty is for networks that say which kernels it is on, and "

@@ -213,6 +213,8 @@ class Recipe:
             probabilities are averaged, and one of which is drawn at random in training; a shorter
             one is padded. None gives it the whole clip.
         model: the network.
+        init: a trained model that the network begins from, of the same front end and network: the
+            name of a bundled one, or its folder. It may have other labels. None begins afresh.
         loss: what is minimised.
         optim: how; networks need it.
         augment: what is varied.
@@ -231,6 +233,7 @@ class Recipe:
     loss: Loss = Loss(name="cross_entropy")
     standardize: bool = True
     window_s: float | None = None
+    init: str | None = None
     augment: Augment = field(default_factory=Augment)
     seeds: tuple[int, ...] = (0,)
     published: Published | None = None
@@ -285,7 +288,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-_OF_NETWORKS = ("optim", "loss", "augment", "window_s", "standardize")
+_OF_NETWORKS = ("optim", "loss", "augment", "window_s", "standardize", "init")
 
 
 def _default(key: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightser
+from lightser.bundled import WEIGHTS
 from lightser.errors import BadManifest, LightserError
 from lightser.inference.bulk.engines import ENGINES, Engine
 from lightser.inference.bulk.items import (
@@ -30,7 +31,6 @@ from lightser.inference.bulk.tables import (
     require_arrow,
 )
 from lightser.inference.bulk.task import Task, digest_of
-from lightser.inference.bundled import WEIGHTS
 from lightser.inference.listening import CLIPS, Listening, Manner
 from lightser.inference.recognizer import Recognizer
 from lightser.names import spoken

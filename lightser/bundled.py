@@ -1,8 +1,8 @@
 """Which model is meant: one that comes with the package, or a folder.
 
-A bundled model is a model folder in ``weights/``; the folder's name is the model's. The one that is
-meant by "default" stands in ``weights/default.txt``, so that adding weights changes nobody's
-answers.
+A bundled model is a model folder in ``inference/weights/``; the folder's name is the model's. The
+one that is meant by "default" stands in ``default.txt`` there, so that adding weights changes
+nobody's answers.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from lightser.card import CARD
 from lightser.errors import BadModel, UnknownName
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "inference" / "weights"
 DEFAULT = "default"
 
 
