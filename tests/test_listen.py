@@ -579,7 +579,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     (folder / "bin" / "lightser").write_text(
         f"#!{sys.executable}\n"
         "from pathlib import Path\n"
-        "from lightser.inference import bundled\n"
+        "from lightser import bundled\n"
         f"bundled.WEIGHTS = Path({str(weights)!r})\n"
         "from lightser.cli import main\n"
         "main()\n"

@@ -24,12 +24,11 @@ import soundfile
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
 from PIL import Image
 
-from lightser import Recognizer, Segment, Stream
+from lightser import Recognizer, Segment, Stream, bundled
 from lightser.card import read_card
 from lightser.cli import main
 from lightser.cli.predict import finer
 from lightser.cli.row_table import clock, shares
-from lightser.inference import bundled
 from lightser.inference.finding import find_audio, is_audio
 from lightser.report.clip import edges_of, envelope, timeline
 from lightser.report.colours import EMOTION_COLOURS, colours_of

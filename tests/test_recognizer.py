@@ -22,11 +22,10 @@ from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, make_card, make_grap
 from model_folder import write_model as write_small_model
 
 import lightser.inference.recognizer
-from lightser import Prediction, Recognizer
+from lightser import Prediction, Recognizer, bundled
 from lightser.audio.files import read_audio
 from lightser.card import write_card
 from lightser.errors import BadAudio, BadModel, LightserError, UnknownName
-from lightser.inference import bundled
 from lightser.inference.segments import cut, pad_to, window_starts
 from lightser.inference.sources import to_mono
 

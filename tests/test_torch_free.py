@@ -76,7 +76,7 @@ def test_the_command_works_without_the_extras(tmp_path: Path, words: list[str]) 
     code = (
         f"{BLOCK}\n"
         "from pathlib import Path\n"
-        "from lightser.inference import bundled\n"
+        "from lightser import bundled\n"
         f"bundled.WEIGHTS = Path({str(folder.parent)!r})\n"
         "from lightser.cli import main\n"
         "main()"
