@@ -529,6 +529,29 @@ def test_a_choice_counts_from_when_it_is_made(tab: Tab, server: Server, talk: Pa
 
 @needs_chromium
 @needs_modules
+def test_what_is_still_being_heard_is_heard_by_another_choice_of_emotions(
+    tab: Tab, server: Server, tmp_path: Path
+) -> None:
+    show(tab, server.url, "service")
+    drop(tab, SAMPLES / "10b10Wa.flac")
+    tab.evaluate(f"(() => {{ {HOLD} }})()")
+    give(tab, CLIP)
+    tab.wait_for("window.asked.length === 1")
+    tab.evaluate(f"{box('boredom')}.click()")
+    tab.evaluate("window.release()")
+    tab.wait_for(f"document.getElementById('stage').dataset.done === '{CLIP.name}'")
+    assert "boredom" not in saved(tab)["whole"]["probabilities"]
+    (broken := tmp_path / "broken.wav").write_text("no audio")
+    show(tab, server.url, "browser")
+    drop(tab, CLIP)
+    drop(tab, broken)
+    toggle(tab, "boredom")  # what is shown, and not what could not be heard
+    assert tab.evaluate("document.getElementById('stage').dataset.done") == CLIP.name
+    assert "boredom" not in saved(tab)["whole"]["probabilities"]
+
+
+@needs_chromium
+@needs_modules
 def test_nothing_is_sent_where_the_browser_that_was_chosen_fails(tab: Tab, server: Server) -> None:
     show(tab, server.url, "service")
     tab.evaluate(f"(() => {{ {HOLD} }})()")

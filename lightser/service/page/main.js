@@ -18,7 +18,7 @@ let key = "";
 let engine = null;
 let card = null;
 let wanted = null; // {card, kind, labels} that the reader chose last
-let again = null; // {kind, hear}: who heard what is shown, and how to hear it once more
+let again = null; // {kind, hear}: who hears what was given last, and how to hear it once more
 let microphone = null;
 let begun = 0; // counts what was begun, so that what is overtaken ends
 let doing = Promise.resolve(); // what was begun last
@@ -140,6 +140,17 @@ function enable(isReady) {
 // A file ---------------------------------------------------------------------------------------
 
 async function listenTo(blob, name, isLatest, isAgain = false) {
+  const before = again;
+  again = { kind: engine.kind, hear: (isLatest) => listenTo(blob, name, isLatest, true) };
+  try {
+    await hearWhole(blob, name, isLatest, isAgain);
+  } catch (error) {
+    again = before; // which is what is still shown
+    throw error;
+  }
+}
+
+async function hearWhole(blob, name, isLatest, isAgain) {
   working(`Reading ${name} …`);
   let clip = null;
   try {
@@ -161,7 +172,6 @@ async function listenTo(blob, name, isLatest, isAgain = false) {
   const isBlind = clip === null;
   clip ??= { samples: new Float32Array(Math.round(whole.durationS * 1000)), rate: 1000 };
   const cut = { windowS: card.window_s, hopS: Math.min(hopFor(whole.durationS), card.window_s) };
-  again = { kind: engine.kind, hear: (isLatest) => listenTo(blob, name, isLatest, true) };
   stage.begin(name, { rate: clip.rate, hopS: cut.hopS, isBlind, isAgain, warnings: whole.warnings });
   stage.hear(clip.samples);
   stage.conclude(whole, whole.windows > 1);
