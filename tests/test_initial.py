@@ -8,24 +8,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import soundfile
 import torch
 from tiny_corpus import tiny_corpus, tiny_recipe
 from torch import Tensor
 
-from lightser.audio.augment import speed
-from lightser.audio.files import read_audio
 from lightser.bundled import find_model
 from lightser.card import WEIGHTS, Card, file_facts, read_card, write_card
-from lightser.corpora.emodb import LABELS
 from lightser.errors import BadModel, BadRecipe, BadResults, UnknownName
+from lightser.export.trained import corpora_of, limits_of
 from lightser.training.crossval import make_plan, run
 from lightser.training.initial import Initial
 from lightser.training.jobs import build_system, prepare
 from lightser.training.recipe import Choice, Optim, Recipe, find_recipe, read_recipe
 from lightser.training.system import System
 
-MODEL = "emodb-light_sernet"
+MODEL, OTHER = "emodb-light_sernet", "emodb-zhong2020"
 NETWORKS = [
     "honest/emodb-light_sernet",
     "honest/emodb-zhong2020",
@@ -161,6 +158,9 @@ def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path) -> None:
     zhong = build_system(read_recipe(find_recipe("honest/emodb-zhong2020")), 7)
     with pytest.raises(BadRecipe, match=r"has the model 'light_sernet' .* the recipe 'zhong2020'"):
         initial.give_to(zhong, initial.card.labels)
+    recipe, table = own_corpus()
+    with pytest.raises(BadRecipe, match="has the model 'zhong2020'"):  # before anything is begun
+        make_plan(dataclasses.replace(recipe, init=OTHER), table, name="own", out=tmp_path)
     other = build_system(tiny_recipe(), 7)
     with pytest.raises(BadRecipe, match="has the frontend 'relative_logmel'"):
         initial.give_to(other, initial.card.labels)
@@ -169,22 +169,11 @@ def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path) -> None:
         tiny_recipe(init=MODEL, **classic)
 
 
-def test_a_model_that_began_from_another_has_its_corpora_on_its_card(
-    tmp_path: Path, lightser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for clip in sorted((Path(__file__).parent.parent / "lightser" / "samples").glob("*.flac")):
-        (folder := tmp_path / "corpus" / LABELS[clip.stem[5]]).mkdir(parents=True)
-        for speaker, factor in enumerate((0.97, 1.03)):
-            samples = speed(read_audio(clip), factor)
-            soundfile.write(folder / f"s{speaker}_{clip.name}", samples, 16000)
-    (tmp_path / "own.toml").write_text(
-        f'extends = "honest/emodb-light_sernet"\ninit = "{MODEL}"\n'
-        '[corpus]\nname = "folder"\nspeaker = "(s\\\\d)"\n[optim]\nepochs = 1\nbatch_size = 2\n'
-    )
-    ran = lightser("train", "own.toml", "--corpus", "folder=corpus", "--out", "model")
-    assert ran.code == 0, ran.err
-    card = read_card(tmp_path / "model")
-    assert [corpus.corpus for corpus in card.trained_on] == ["folder", "emodb"]
-    assert "CC0-1.0" in card.license
-    assert f"beginning from {MODEL}" in card.limits
+def test_a_model_that_began_from_another_has_its_corpora_on_its_card(tmp_path: Path) -> None:
+    recipe, table = own_corpus()
+    plan = make_plan(recipe, table, name="own", out=tmp_path)
+    assert [corpus.corpus for corpus in corpora_of(plan)] == ["folder", "emodb"]
+    assert f"beginning from {MODEL}" in limits_of(plan)
+    afresh = make_plan(dataclasses.replace(recipe, init=None), table, name="own", out=tmp_path)
+    assert [corpus.corpus for corpus in corpora_of(afresh)] == ["folder"]
+    assert "beginning" not in limits_of(afresh)

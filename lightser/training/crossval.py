@@ -36,7 +36,13 @@ from lightser.errors import BadRecipe, BadResults
 from lightser.training import classic
 from lightser.training.engines import ENGINES, Progress
 from lightser.training.initial import Initial
-from lightser.training.jobs import Job, cache_folder, parameter_count, refuse_other_job
+from lightser.training.jobs import (
+    Job,
+    build_system,
+    cache_folder,
+    parameter_count,
+    refuse_other_job,
+)
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import read_predictions, score_predictions
 from lightser.whole import held, write_whole
@@ -126,6 +132,7 @@ def make_plan(
     initial = None if recipe.init is None else Initial.of(recipe.init)
     if initial is not None:
         initial.refuse_heard({recipe.corpus.name, *table["corpus"]})
+        initial.known_to(build_system(recipe, len(labels)))
     jobs = tuple(
         Job(
             recipe=recipe,

@@ -67,16 +67,8 @@ class Initial:
                     "is left to be tested; begin from a model of other corpora"
                 )
 
-    @torch.no_grad()
-    def give_to(self, system: System, labels: Sequence[str]) -> None:
-        """Give a system the network's weights; its standardisation stays its own.
-
-        What there is for each class goes to the class of the same label; a label that the model
-        does not know keeps its fresh weights.
-
-        Args:
-            system: with the same front end and the same network.
-            labels: of its classes, in order.
+    def known_to(self, system: System) -> System:
+        """Return what the model is, for a system of the same front end and the same network.
 
         Raises:
             BadModel: the folder was changed, or has other weights than it describes.
@@ -91,7 +83,25 @@ class Initial:
                     f"init '{self.card.name}' has the {part} {_said(theirs[part])}, the recipe "
                     f"{_said(mine[part])}; give the recipe the same"
                 )
-        by_class = {name for name, _ in _shapes(theirs, 1) - _shapes(theirs, 0)}
+        return known
+
+    @torch.no_grad()
+    def give_to(self, system: System, labels: Sequence[str]) -> None:
+        """Give a system the network's weights; its standardisation stays its own.
+
+        What there is for each class goes to the class of the same label; a label that the model
+        does not know keeps its fresh weights.
+
+        Args:
+            system: with the same front end and the same network.
+            labels: of its classes, in order.
+
+        Raises:
+            BadModel, BadRecipe: as :meth:`known_to`.
+        """
+        known = self.known_to(system)
+        description = known.describe()
+        by_class = {name for name, _ in _shapes(description, 1) - _shapes(description, 0)}
         weights = system.network.state_dict()
         for name, tensor in known.network.state_dict().items():
             if name not in by_class:
