@@ -100,23 +100,18 @@ class Initial:
             BadModel, BadRecipe: as :meth:`known_to`.
         """
         known = self.known_to(system)
-        description = known.describe()
-        by_class = {name for name, _ in _shapes(description, 1) - _shapes(description, 0)}
+        wider = System.from_description({**known.describe(), "n_classes": known.n_classes + 1})
+        of_more = (
+            wider.network.state_dict()
+        )  # where shapes differ, there is something for each class
         weights = system.network.state_dict()
         for name, tensor in known.network.state_dict().items():
-            if name not in by_class:
+            if tensor.shape == of_more[name].shape:
                 weights[name].copy_(tensor)
             elif len(tensor) == len(self.card.labels):
                 for i, label in enumerate(labels):
                     if label in self.card.labels:
                         weights[name][i].copy_(tensor[self.card.labels.index(label)])
-
-
-def _shapes(description: dict[str, Any], more: int) -> set[tuple[str, torch.Size]]:
-    """Return the names and shapes of a network's tensors, had it ``more`` classes."""
-    n_classes = description["n_classes"] + more
-    system = System.from_description({**description, "n_classes": n_classes})
-    return {(name, tensor.shape) for name, tensor in system.network.state_dict().items()}
 
 
 def _said(choice: dict[str, Any]) -> str:

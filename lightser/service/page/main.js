@@ -101,7 +101,7 @@ function chooseLabels(labels) {
 async function openWanted() {
   const { card: chosen, kind, labels } = wanted;
   if (!engine || card !== chosen || engine.kind !== kind) await openEngine(chosen, kind);
-  engine.labels = stage.labels = labels;
+  engine.labels = labels;
 }
 
 async function openEngine(chosen, kind) {
@@ -172,7 +172,9 @@ async function hearWhole(blob, name, isLatest, isAgain) {
   const isBlind = clip === null;
   clip ??= { samples: new Float32Array(Math.round(whole.durationS * 1000)), rate: 1000 };
   const cut = { windowS: card.window_s, hopS: Math.min(hopFor(whole.durationS), card.window_s) };
-  stage.begin(name, { rate: clip.rate, hopS: cut.hopS, isBlind, isAgain, warnings: whole.warnings });
+  const { labels } = engine;
+  const { warnings } = whole;
+  stage.begin(name, { labels, rate: clip.rate, hopS: cut.hopS, isBlind, isAgain, warnings });
   stage.hear(clip.samples);
   stage.conclude(whole, whole.windows > 1);
   for await (const segment of engine.segments(blob, heard, cut)) {
@@ -217,7 +219,7 @@ async function listenLive(isLatest) {
 async function follow(chunks, parts, rate, isLatest, isAgain = false) {
   const cut = { windowS: card.window_s, hopS: Math.min(LIVE_HOP_S, card.window_s) };
   const { labels } = engine;
-  stage.begin("Microphone", { rate, hopS: cut.hopS, isLive: !isAgain, isAgain });
+  stage.begin("Microphone", { labels, rate, hopS: cut.hopS, isLive: !isAgain, isAgain });
   const smoother = new Smoother();
   const sum = labels.map(() => 0); // of probabilities, over segments with speech
   const onSegment = (segment) => {

@@ -20,11 +20,9 @@ export class Stage {
   #card = null;
   #colours = {};
   #bars = null;
-  #labels = []; // to choose from in what is begun next
   #shown = null; // {name, labels, whole, segments} of a recording
   #isLive = false;
   #isBlind = false; // the samples are not known here
-
   #onChoice;
 
   /** Set the stage; `onChoice` is given the emotions that the model may choose from now on. */
@@ -60,23 +58,17 @@ export class Stage {
     document.body.classList.remove("shows");
   }
 
-  /** What the model may choose from in what is begun from now on. */
-  set labels(labels) {
-    this.#labels = labels;
-  }
-
   /** Seconds that were heard. */
   get duration() {
     return this.#timeline.duration;
   }
 
   /**
-   * Begin with a recording of which `rate` samples are a second, and a segment every `hopS`. Where it
-   * is heard again, the reader is not taken elsewhere.
+   * Begin with a recording of which `rate` samples are a second, and a segment every `hopS`; the model
+   * chooses from `labels`. Where it is heard again, the reader is not taken elsewhere.
    */
-  begin(name, { rate, hopS, isLive = false, isBlind = false, isAgain = false, warnings = [] }) {
+  begin(name, { labels, rate, hopS, isLive = false, isBlind = false, isAgain = false, warnings = [] }) {
     this.#player.clip = null;
-    const labels = this.#labels;
     this.#shown = { name, labels, whole: null, segments: [] };
     [this.#isLive, this.#isBlind] = [isLive, isBlind];
     this.#timeline.begin({ labels, colours: this.#colours, rate, hopS, live: isLive });
