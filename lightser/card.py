@@ -7,6 +7,7 @@ A model folder is all that training and recognising share::
     weights.safetensors   the trained tensors, for those who go on training
     golden.flac           a clip ...
     golden.json           ... and the probabilities that the model gave for it
+    NAME.py               the network, where it is somebody's own; nothing here runs it
 
 Standard library only, so that whoever reads a card needs nothing else.
 """

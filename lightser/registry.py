@@ -2,8 +2,10 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from lightser.errors import UnknownName
 
@@ -26,11 +28,31 @@ class Registry(dict[str, T]):
 
     def __setitem__(self, name: str, thing: T) -> None:
         if name in self:
-            raise ValueError(f"{self.kind} '{name}' is registered twice")
+            raise ValueError(f"there is a {self.kind} '{name}' already; take another name")
         super().__setitem__(name, thing)
+        if (added := _ADDED.get()) is not None:
+            added.append((self, name))
 
     def __missing__(self, name: str) -> T:
         raise UnknownName(self.kind, name, self)
+
+
+_ADDED: ContextVar[list[tuple[Registry[Any], str]] | None] = ContextVar("added", default=None)
+
+
+@contextmanager
+def registrations() -> Iterator[list[tuple[Registry[Any], str]]]:
+    """Give a list of what is registered meanwhile, each registry and name; nothing, if it fails."""
+    added: list[tuple[Registry[Any], str]] = []
+    token = _ADDED.set(added)
+    try:
+        yield added
+    except BaseException:
+        for registry, name in added:
+            del registry[name]
+        raise
+    finally:
+        _ADDED.reset(token)
 
 
 def import_siblings(package: str, path: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,3 +53,20 @@ def lightser(
         return SimpleNamespace(code=ended.value.code or 0, **capsys.readouterr()._asdict())
 
     return run
+
+
+def forget_own_code() -> None:
+    """Forget what recipes have registered, as in a process that has read none."""
+    from lightser.training import own_code
+
+    for _, added in own_code._RUN.values():
+        for registry, name in added:
+            del registry[name]
+    own_code._RUN.clear()
+
+
+@pytest.fixture
+def own_code_is_forgotten() -> Iterator[None]:
+    """Forget it in the end: other tests go over all networks."""
+    yield
+    forget_own_code()

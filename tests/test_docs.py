@@ -15,7 +15,7 @@ import pytest
 
 from lightser.corpora import CORPORA
 from lightser.corpora.splits import PROTOCOLS
-from lightser.training.recipe import find_recipe, find_recipes, read_recipe
+from lightser.training.recipe import find_recipes, read_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,6 +53,9 @@ COMMANDS: dict[str, Any] = generate["all_commands"]()
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
+
+
+SHOWN = re.compile(r"# (\w+\.(?:py|toml))\n")  # a file: its name comes first
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -164,11 +167,21 @@ def test_python_of_a_page_runs(
     monkeypatch.chdir(ROOT)
     space: dict[str, Any] = {"__name__": "page"}
     for code in blocks(page, "python"):
-        exec(compile(code, name_of(page), "exec"), space)
+        if not SHOWN.match(code):  # a file, which the recipe that names it runs
+            exec(compile(code, name_of(page), "exec"), space)
+
+
+def write_shown_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows."""
+    for block in [*blocks(page, "python"), *blocks(page, "toml")]:
+        if named := SHOWN.match(block):
+            (folder / named[1]).write_text(block)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_recipe_that_a_command_names_exists(page: Path) -> None:
+def test_every_recipe_that_a_command_names_exists(page: Path, tmp_path, monkeypatch) -> None:
+    write_shown_files(page, tmp_path)
+    monkeypatch.chdir(tmp_path)
     for block in blocks(page, "console"):
         for name, *words in calls(block):
             if name in ("train", "reproduce"):
@@ -176,11 +189,13 @@ def test_every_recipe_that_a_command_names_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_recipes_of_a_page_can_be_read(page: Path) -> None:
+def test_recipes_of_a_page_can_be_read(page: Path, tmp_path, own_code_is_forgotten) -> None:
+    write_shown_files(page, tmp_path)
     for block in blocks(page, "toml"):
-        changes = tomllib.loads(block)
-        base = find_recipe(changes.pop("extends", "honest/emodb-light_sernet"))
-        recipe = read_recipe(base, changes)
+        is_whole = "extends" in tomllib.loads(block)
+        base = "" if is_whole else 'extends = "honest/emodb-light_sernet"\n'
+        (tmp_path / "shown.toml").write_text(base + block)
+        recipe = read_recipe(tmp_path / "shown.toml")
         assert recipe.corpus.name in CORPORA
         assert recipe.protocol.name in PROTOCOLS
 

@@ -19,6 +19,7 @@ import torch
 pytest.importorskip("litert_torch", reason="needs the extra litert")
 
 from ai_edge_litert.tools import flatbuffer_utils
+from torch import nn
 
 from lightser.audio.files import read_audio
 from lightser.bundled import find_model
@@ -230,6 +231,21 @@ def test_an_unrolled_gru_answers_as_the_rolled_one(options):
     sizes = [tensor["shape"] for tensor in litert.open_litert(content).get_tensor_details()]
     recurrent = sum(sorted(size.tolist()) == [128, 256] for size in sizes)
     assert recurrent == (1 if options["shared"] else 2)  # once, however many steps
+
+
+def test_convolutions_over_time_are_carried_with_padding_in_words():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv1d(8, 8, 5, padding="same", groups=8),
+        nn.Conv1d(8, 6, 4, padding="same", dilation=3),
+        nn.Conv1d(6, 6, 3, padding="valid"),
+    ).eval()
+    x = torch.randn(1, 8, 30)
+    interpreter = litert.open_litert(litert.to_litert(module, x))
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.numpy())
+    interpreter.invoke()
+    answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(answer, module(x).detach().numpy(), rtol=0, atol=1e-5)
 
 
 # ---- as a target

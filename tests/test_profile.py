@@ -251,6 +251,36 @@ def test_reach_by_the_equations_is_that_by_gradient(name):
         assert (frames, bands) == found[key], layer
 
 
+class OverTime(nn.Module):
+    """Convolutions of one dimension, with the bands for channels: first each for itself."""
+
+    min_frames = 1
+
+    def __init__(self, n_bands: int):
+        super().__init__()
+        self.apart = nn.Conv1d(n_bands, n_bands, 5, stride=2, groups=n_bands)
+        self.joint = nn.Conv1d(n_bands, 8, 3, dilation=2)
+        self.classify = nn.Linear(8, 4)
+
+    def forward(self, features, lengths=None):
+        x = self.joint(self.apart(features.transpose(1, 2)))
+        return self.classify(x.mean(dim=2))
+
+
+def test_reach_over_time_is_that_by_gradient():
+    subject = find_subject("light_sernet", n_classes=4)
+    n_bands = subject.system.frontend.n_bands
+    subject.system.network = network = OverTime(n_bands)
+    layers = profile_system(subject.system, subject.seconds).network
+    found = {layer.name: layer.receptive_field for layer in layers}
+    features = torch.rand(1, 90, n_bands, requires_grad=True)
+    apart = network.apart(features.transpose(1, 2))
+    for name, out in (("apart", apart), ("joint", network.joint(apart))):
+        (moved,) = torch.autograd.grad(out[0, 3, out.shape[2] // 2], features, retain_graph=True)
+        frames, bands = (moved[0] != 0).any(dim=1), (moved[0] != 0).any(dim=0)
+        assert found[name] == (int(frames.sum()), int(bands.sum())), name
+
+
 def test_a_layer_that_hears_the_whole_clip_has_no_bounded_reach(profile):
     by_name = {layer.name: layer for layer in profile.layers}
     assert by_name["classifier"].receptive_field is None

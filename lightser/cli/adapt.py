@@ -8,6 +8,8 @@ import typer
 
 from lightser.cli import app
 from lightser.cli.corpus import progress_bar
+from lightser.cli.own_code import HELP as CODE_HELP
+from lightser.cli.own_code import run_own_code
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadAudio, LightserError, MissingExtra
 from lightser.names import printable
@@ -32,6 +34,7 @@ def adapt(
         typer.Argument(metavar="FILES", help="Audio files, folders or patterns: speech."),
     ],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    code: Annotated[Path | None, typer.Option(help=CODE_HELP)] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model folder that is there.")
     ] = False,
@@ -56,6 +59,7 @@ def adapt(
     folder = find_model(model)
     card = read_card(folder)
     free_model_folder(out, overwrite=overwrite)
+    run_own_code(code)
     check_adaptable(folder)
     names, problems = find_audio(files)
     clips = []

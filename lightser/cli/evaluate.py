@@ -20,6 +20,8 @@ from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.corpus import Options, progress_bar, read_options
 from lightser.cli.corpus_answers import predict_adapted, predict_all
 from lightser.cli.corpus_folders import corpus_folders
+from lightser.cli.own_code import HELP as CODE_HELP
+from lightser.cli.own_code import run_own_code
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, BadResults, LightserError, MissingExtra, UnknownName
 from lightser.names import printable
@@ -63,6 +65,7 @@ def evaluate(
             "score the others.",
         ),
     ] = None,
+    code: Annotated[Path | None, typer.Option(help=CODE_HELP)] = None,
     on_card: Annotated[
         bool,
         typer.Option(
@@ -84,6 +87,7 @@ def evaluate(
     from lightser.bundled import find_model
     from lightser.inference import Recognizer
 
+    run_own_code(code)
     ((name, folder),) = corpus_folders([corpus]).items()
     if out is not None:
         refuse_other_results(out)

@@ -9,6 +9,8 @@ import typer
 from lightser.cli import app
 from lightser.cli.corpus_folders import corpus_folders
 from lightser.cli.models import size
+from lightser.cli.own_code import HELP as CODE_HELP
+from lightser.cli.own_code import run_own_code
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import MissingExtra
 
@@ -37,6 +39,7 @@ def export(
             "them, and answers are compared on two hundred others.",
         ),
     ] = None,
+    code: Annotated[Path | None, typer.Option(help=CODE_HELP)] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that is there.")
     ] = False,
@@ -55,6 +58,7 @@ def export(
         raise MissingExtra("Exporting", "export") from error
 
     folder = find_model(model)
+    run_own_code(code)
     with spoken_warnings():
         manifest = export_model(
             folder,

@@ -12,6 +12,8 @@ import typer
 
 from lightser.cli import app
 from lightser.cli.models import size
+from lightser.cli.own_code import HELP as CODE_HELP
+from lightser.cli.own_code import run_own_code
 from lightser.errors import LightserError, MissingExtra
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def profile(
             "--micro", help="Measure TensorFlow Lite Micro's arena, too; takes half a minute."
         ),
     ] = False,
+    code: Annotated[Path | None, typer.Option(help=CODE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[
         Path | None,
@@ -76,6 +79,7 @@ def profile(
         raise LightserError(f"--seconds {seconds:g}: give more than 0 and at most 600")
     if runs < 0 or (classes is not None and classes < 2):
         raise LightserError("--runs must be 0 or more, and --classes 2 or more")
+    run_own_code(code)
     found = []
     for name in names:
         subject = find_subject(name, n_classes=classes, seconds=seconds, folder=bundled(name))

@@ -110,8 +110,8 @@ def reproduce(
     if engine != "ray":  # whose devices are elsewhere
         check_device(device)
     ENGINES[engine]  # an unknown name is answered before anything is read
-    folders = corpus_folders(corpus)
     recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
+    folders = corpus_folders(corpus)  # not before: a recipe may bring a corpus of its own
     if honest:
         twins = [twin for name in recipes if (twin := twin_name(name))]
         recipes |= {name: read_recipe(find_recipe(name)) for name in twins}

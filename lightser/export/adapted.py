@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lightser.card import WEIGHTS, Card, read_card, verify_files
 from lightser.export.folder import CardFacts, write_model_folder
 from lightser.training.adapt import adapt_norms, features_to_adapt_to, norms_of
+from lightser.training.own_code import OwnCode
 from lightser.training.system import System
 
 
@@ -68,4 +69,5 @@ def write_adapted_model(
         ),
         adapted_to=len(clips),
     )
-    return write_model_folder(system, facts, out, overwrite=overwrite)
+    code = next((OwnCode.read(model / name) for name in card.files if name.endswith(".py")), None)
+    return write_model_folder(system, facts, out, overwrite=overwrite, code=code)

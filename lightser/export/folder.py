@@ -32,6 +32,7 @@ from lightser.card import (
 )
 from lightser.errors import BadModel, LightserError
 from lightser.export.onnx import INPUT, OUTPUT, to_onnx
+from lightser.training.own_code import OwnCode
 from lightser.training.system import System
 from lightser.whole import free_place, replacing_folder
 
@@ -67,7 +68,12 @@ def free_model_folder(folder: Path, *, overwrite: bool) -> Path:
 
 
 def write_model_folder(
-    system: System, facts: CardFacts, folder: Path, *, overwrite: bool = False
+    system: System,
+    facts: CardFacts,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    code: OwnCode | None = None,
 ) -> Card:
     """Write a model folder that has proved itself, or nothing.
 
@@ -79,6 +85,8 @@ def write_model_folder(
         facts: for the card.
         folder: where it goes; its parent is made if it is not there.
         overwrite: whether a model folder that is there is replaced.
+        code: what the system is made of, where that is not all ours. It is put beside the weights,
+            and nothing that reads the folder runs it.
 
     Raises:
         BadModel: ``folder`` is there, or the graph answers otherwise than PyTorch.
@@ -95,7 +103,10 @@ def write_model_folder(
         system.save(unfinished / WEIGHTS)
         _write_golden(system, unfinished, facts.window_s)
         check_parity(system, unfinished / MODEL, facts.window_s)
-        files = (MODEL, WEIGHTS, GOLDEN_CLIP, GOLDEN_ANSWER)
+        files = [MODEL, WEIGHTS, GOLDEN_CLIP, GOLDEN_ANSWER]
+        if code is not None:
+            (unfinished / code.name).write_text(code.text, encoding="utf-8")
+            files.append(code.name)
         card = Card(
             name=place.name,
             system=system.describe()["model"]["name"],

@@ -5,6 +5,7 @@ turn into slow or missing operations is rewritten first, in PyTorch's own graph:
 
 * average pooling that counts only the cells that are there becomes a plain one, behind a repeated
   last row or column: the mean of a number and itself is the number;
+* padding that a convolution over time is told in words ("same") is told in numbers;
 * the recurrent layer is unrolled, both directions side by side, so that each step is one small
   product and shared weights are stored once.
 
@@ -12,6 +13,7 @@ Shapes: B clips, F steps, N inputs, H units, D sets of weights.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -191,6 +193,8 @@ def _rewrite(graph: torch.fx.GraphModule) -> None:
             continue
         if node.target == aten.avg_pool2d.default and list(node.args[4:6]) == [True, False]:
             node.target, node.args = _pool_what_is_there, node.args[:3]
+        elif node.target == aten.conv1d.padding:
+            node.target = _conv1d
         elif node.target == aten.softmax.int:
             node.target, node.args = _softmax_in_rows, node.args[:2]
         elif node.target == torch.ops.lightser.bigru.default:
@@ -208,6 +212,22 @@ def _pool_what_is_there(x: Tensor, size: list[int], stride: list[int]) -> Tensor
         if x.shape[dim] % size[dim - 2]:
             x = torch.cat([x, x.narrow(dim, x.shape[dim] - 1, 1)], dim)
     return nn.functional.avg_pool2d(x, size)
+
+
+def _conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1,),
+    padding: str = "valid",
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> Tensor:
+    """Convolution over time whose padding is "same" or "valid"."""
+    around = dilation[0] * (weight.shape[2] - 1) if padding == "same" else 0
+    if around % 2:  # the odd one comes last
+        x, around = nn.functional.pad(x, [around // 2, around - around // 2]), 0
+    return nn.functional.conv1d(x, weight, bias, list(stride), around // 2, list(dilation), groups)
 
 
 def _softmax_in_rows(x: Tensor, dim: int) -> Tensor:

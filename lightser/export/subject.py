@@ -26,6 +26,7 @@ OWN_FRONTENDS = {
     "satt2017": "log_spectrogram",
     "yenigalla2018": "mel_image",
 }
+OTHERS = "relative_logmel"  # that of our own training, for a network of somebody's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ def _subject(
             files=files,
         )
     if name in MODELS:
-        frontend = OWN_FRONTENDS.get(name, name)
+        frontend = OWN_FRONTENDS.get(name, name if name in FRONTENDS else OTHERS)
         takes_window = "window_s" in inspect.signature(FRONTENDS[frontend]).parameters
         options = {"window_s": seconds} if seconds is not None and takes_window else {}
         system = System.build(

@@ -9,7 +9,7 @@ Shapes: B clips, F frames, M bands.
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lightser.export.fold import storage_of
-from lightser.export.receptive import Field
+from lightser.export.receptive import Axis, Field
 from lightser.training.system import System
 
 # Operand that a product sums over, by operation.
@@ -126,6 +126,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive: list[Tensor] = []  # kept, or memory of one might be taken for another's
         self.live: set[int] = set()  # pieces that depend on the samples
         self.fields: dict[int, Field] = {}
+        self.features: tuple[int, int] = (0, 0)  # frames, bands
         self.parameters = {storage_of(p): p.numel() for p in system.parameters()}
         for name, module in system.named_modules():
             module.register_forward_pre_hook(
@@ -140,6 +141,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _leave(self, module: nn.Module, given: Any, output: Tensor) -> None:
         if self.modules.pop() == "frontend":
             self.fields[storage_of(output)] = Field()  # a cell of the features sees itself
+            self.features = (output.shape[1], output.shape[2])
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -201,9 +203,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         widest = Field.union(fields)
         if name == "convolution" and args[1].ndim == 4:
             return widest.through(kernel=args[1].shape[2:], stride=args[3], dilation=args[5])
+        if name == "convolution" and args[1].ndim == 3:
+            return self._over_time(widest, args)
         if name in POOLS:
             return widest.through(kernel=args[1], stride=args[2] if len(args) > 2 else ())
         return widest if keeps else None
+
+    def _over_time(self, field: Field, args: Any) -> Field | None:
+        """Return what a cell sees behind a convolution of one dimension.
+
+        It is over time, with the bands for channels; where that cannot be seen, None.
+        """
+        n_frames, n_bands = self.features
+        is_first = field == Field()
+        if is_first and (n_frames == n_bands or tuple(args[0].shape[1:]) != (n_bands, n_frames)):
+            return None
+        (size,), (stride,), (dilation,) = args[1].shape[2:], args[3], args[5]
+        along = field.through(kernel=(size, 1), stride=(stride, 1), dilation=(dilation, 1))
+        is_by_channel = args[8] == args[0].shape[1]
+        if is_by_channel:
+            return along
+        return replace(along, bands=Axis(seen=n_bands)) if args[8] == 1 else None
 
 
 def _macs(name: str, args: Any, output: Tensor) -> int:

@@ -108,4 +108,4 @@ def write_trained_model(
         intended_use=INTENDED_USE,
         limits=limits_of(plan),
     )
-    return write_model_folder(system, facts, folder, overwrite=overwrite)
+    return write_model_folder(system, facts, folder, overwrite=overwrite, code=plan.recipe.code)

@@ -227,6 +227,8 @@ def adopt(plan: Plan, root: Path) -> Path | None:
 def _write_folds_and_recipe(plan: Plan) -> None:
     write_folds(plan.folds, plan.out / "folds.json")
     write_whole(plan.out / "recipe.toml", to_toml(plan.recipe.to_dict()))
+    if (code := plan.recipe.code) is not None:
+        write_whole(plan.out / code.name, code.text)
 
 
 def missing_jobs(plan: Plan) -> list[Job]:
@@ -350,6 +352,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "n_predictions": len(predictions),
         "parameters": parameter_count(plan.recipe, len(plan.labels)),
         **({"init": initial.facts} if (initial := plan.jobs[0].initial) else {}),
+        **({"code": code.facts} if (code := plan.recipe.code) else {}),
         **({"precision_by_job": precisions} if precisions else {}),
         **({"costs": costs} if costs else {}),  # of the classic, which chooses one for each fold
         "published": plan.recipe.to_dict().get("published"),

@@ -101,9 +101,7 @@ class Initial:
         """
         known = self.known_to(system)
         wider = System.from_description({**known.describe(), "n_classes": known.n_classes + 1})
-        of_more = (
-            wider.network.state_dict()
-        )  # where shapes differ, there is something for each class
+        of_more = wider.network.state_dict()  # of other shape where one is for each class
         weights = system.network.state_dict()
         for name, tensor in known.network.state_dict().items():
             if tensor.shape == of_more[name].shape:

@@ -250,6 +250,8 @@ def build_system(recipe: Recipe, n_classes: int) -> System:
         BadRecipe: there is no network in it, or its window is shorter than a sample.
     """
     refuse_classic(recipe)
+    if recipe.code is not None:
+        recipe.code.run()  # a process of its own does not know it yet
     system = System.build(
         (recipe.frontend.name, recipe.frontend.options),
         (recipe.model.name, recipe.model.options),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from lightser.errors import BadRecipe, LightserError
+from lightser.training.own_code import OwnCode
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -215,6 +216,8 @@ class Recipe:
         model: the network.
         init: a trained model that the network begins from, of the same front end and network: the
             name of a bundled one, or its folder. It may have other labels. None begins afresh.
+        code: a file of Python, beside the recipe, that registers networks, losses, front ends or
+            corpora of one's own, which the recipe then names.
         loss: what is minimised.
         optim: how; networks need it.
         augment: what is varied.
@@ -234,6 +237,7 @@ class Recipe:
     standardize: bool = True
     window_s: float | None = None
     init: str | None = None
+    code: OwnCode | None = None
     augment: Augment = field(default_factory=Augment)
     seeds: tuple[int, ...] = (0,)
     published: Published | None = None
@@ -285,6 +289,8 @@ class Recipe:
         facts = self.to_dict()
         for words in ("title", "published", "seeds"):
             facts.pop(words, None)
+        if self.code is not None:
+            facts["code"] = self.code.sha256
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -410,16 +416,23 @@ def recipe_name(path: Path) -> str:
 def read_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
     """Return the recipe of a TOML file, its ``extends`` followed and ``changes`` laid over it.
 
+    Its ``code`` is run.
+
     Raises:
         BadRecipe: not TOML, an unknown key (with the nearest known one), a missing or wrong value,
-            a loss that there is not or that has no such option.
+            code that cannot be run, a loss that there is not or that has no such option.
     """
     # Here, because it takes PyTorch, which finding recipes does not.
     from lightser.losses.options import check_options
 
     facts = _merge(_read_toml(path, ()), changes or {})
+    code = facts.pop("code", None)
     try:
         recipe = typing.cast(Recipe, _build(Recipe, facts, ""))
+        if code is not None:
+            own = OwnCode.read(code)
+            own.run()
+            recipe = dataclasses.replace(recipe, code=own)
         check_options(recipe.loss.name, recipe.loss.options)
     except LightserError as error:
         raise BadRecipe(f"{path.name}: {error}") from None
@@ -435,6 +448,10 @@ def _read_toml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadRecipe(f"Cannot read the recipe {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path.name}: not TOML: {error}") from None
+    if (code := facts.get("code")) is not None:
+        if not isinstance(code, str):
+            raise BadRecipe(f"{path.name}: code must be the name of a file, not {code!r}")
+        facts["code"] = path.parent / code
     base = facts.pop("extends", None)
     if base is None:
         return facts
@@ -523,6 +540,8 @@ def _build_dataclass(kind: Any, facts: Any, where: str) -> Any:
 
 def _plain(thing: Any) -> Any:
     """Turn dataclasses into what TOML and JSON hold, options laid beside the name."""
+    if isinstance(thing, OwnCode):
+        return thing.name
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         facts = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
         facts = {**facts.pop("options", {}), **facts}

@@ -137,19 +137,33 @@ class System(nn.Module):
         """Read what :meth:`save` wrote, in evaluation mode.
 
         Raises:
-            BadModel: the file is missing, broken or holds other weights than it describes.
+            BadModel: the file is missing, broken or holds other weights than it describes; or its
+                network or front end is of somebody's own code, which has not been run.
         """
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
             if "system" not in metadata:
                 raise ValueError("it has no description of its system")
-            system = cls.from_description(json.loads(metadata["system"]))
+            description = json.loads(metadata["system"])
+            _refuse_unknown(description, path)
+            system = cls.from_description(description)
             system.load_state_dict(load_file(path))
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]  # PyTorch lists every tensor
             raise BadModel(f"Cannot read weights from '{path}': {reason}") from error
         return system.eval()
+
+
+def _refuse_unknown(description: Mapping[str, Any], path: Path) -> None:
+    """Say whose code a system needs, if not ours."""
+    for part, registry in (("frontend", FRONTENDS), ("model", MODELS)):
+        if (name := description[part]["name"]) not in registry:
+            code = next(path.parent.glob("*.py"), path.parent / "NAME.py")
+            raise BadModel(
+                f"'{path}' is of the {registry.kind} '{name}', which is not lightser's. Read the "
+                f"file that holds it, and have it run with --code {code}"
+            )
 
 
 def _make(

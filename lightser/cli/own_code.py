@@ -1,0 +1,20 @@
+"""``--code FILE``, as the commands take it that may meet somebody's own network or corpus."""
+
+from pathlib import Path
+
+HELP = (
+    "A file of Python with what is not lightser's own: the model's network, or the corpus. It is "
+    "run; read it first."
+)
+
+
+def run_own_code(file: Path | None) -> None:
+    """Run a file, if one is given.
+
+    Raises:
+        BadRecipe: it cannot be read or run, or registers nothing.
+    """
+    if file is not None:
+        from lightser.training.own_code import OwnCode  # late, with what needs PyTorch
+
+        OwnCode.read(file).run()
