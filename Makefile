@@ -55,8 +55,9 @@ lint: $(DEV_READY)  ## format, lint, spelling and types
 
 # One thread each: the tests run side by side, and PyTorch's own threads would only fight. Bytecode
 # is kept, whatever the shell says: else each process that a test starts compiles PyTorch anew.
+# librosa compiles itself in half the time without optimising, and has little to compute here.
 unit: $(DEV_READY) $(WEB_WANTED)  ## the tests alone, doctests among them
-	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(IN_DEV)/python -m pytest -n $(JOBS) --dist worksteal $(COVERAGE)
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 NUMBA_OPT=0 $(IN_DEV)/python -m pytest -n $(JOBS) --dist worksteal $(COVERAGE)
 
 # Not in `test`: up to Python 3.11 it slows down every function, PyTorch's exporter above all.
 coverage: COVERAGE := --cov --cov-report=term

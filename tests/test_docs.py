@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from shown import blocks, is_file, write_shown_files
 
 from lightser.corpora import CORPORA
 from lightser.corpora.splits import PROTOCOLS
@@ -45,7 +46,6 @@ EXTRAS = [
     "pyarrow",
     "ray",
 ]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
 generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 COMMANDS: dict[str, Any] = generate["all_commands"]()
@@ -53,14 +53,6 @@ COMMANDS: dict[str, Any] = generate["all_commands"]()
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-SHOWN = re.compile(r"# (\w+\.(?:py|toml))\n")  # a file: its name comes first
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    text = page.read_text(encoding="utf-8")
-    return [body for found, body in BLOCK.findall(text) if found == language]
 
 
 def calls(text: str) -> Iterator[list[str]]:
@@ -167,15 +159,8 @@ def test_python_of_a_page_runs(
     monkeypatch.chdir(ROOT)
     space: dict[str, Any] = {"__name__": "page"}
     for code in blocks(page, "python"):
-        if not SHOWN.match(code):  # a file, which the recipe that names it runs
+        if not is_file(code):
             exec(compile(code, name_of(page), "exec"), space)
-
-
-def write_shown_files(page: Path, folder: Path) -> None:
-    """Write the files that a page shows."""
-    for block in [*blocks(page, "python"), *blocks(page, "toml")]:
-        if named := SHOWN.match(block):
-            (folder / named[1]).write_text(block)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

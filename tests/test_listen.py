@@ -260,7 +260,13 @@ def test_a_pipe_that_does_not_end_is_announced_and_can_be_left(
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     words = ["--input", tmp_path / "pipe", "--model", model]
-    with subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command(*words),
+        stderr=subprocess.PIPE,
+        text=True,
+        # whoever runs the tests in the background may have it ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         assert process.stderr
         assert "pipe, which is read to its end before" in process.stderr.readline()
         with open(tmp_path / "pipe", "wb") as pipe:  # waits until it is opened there, too

@@ -1,11 +1,11 @@
 """A network, loss, front end or corpus of one's own, in a file that a recipe names."""
 
-import re
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import forget_own_code
+from shown import write_shown_files
 from tiny_corpus import tiny_corpus, tiny_recipe
 
 from lightser import Recognizer
@@ -63,17 +63,10 @@ def of_tiny_corpus(path: Path, out: Path):
     return make_plan(recipe, tiny_corpus(), name="mine", out=out)
 
 
-def of_the_guide(folder: Path) -> Path:
-    """Write the files that the guide shows, and return the recipe."""
-    text = DOCS.read_text(encoding="utf-8").split("## A network of your own")[1]
-    for name, shown in re.findall(r"```\w+\n# (tiny_cnn\.\w+)\n(.*?)```", text, re.DOTALL):
-        (folder / name).write_text(shown)
-    return folder / "tiny_cnn.toml"
-
-
 def test_the_guides_network_is_trained_listens_and_is_exported(tmp_path, lightser, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = of_the_guide(tmp_path)
+    write_shown_files(DOCS, tmp_path)
+    recipe = tmp_path / "tiny_cnn.toml"
     recipe.write_text(
         recipe.read_text()
         + '\n[corpus]\nname = "mine"\n[optim]\nepochs = 2\nbatch_size = 4\n[augment]\nspeeds = []\n'

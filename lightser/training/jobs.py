@@ -81,16 +81,8 @@ class Job:
         """SHA-256 of all that makes the job's numbers: recipe, labels, who is in which part."""
         label = dict(zip(self.table["utterance"], self.table["label"], strict=True))
         fold = [self.fold.train, self.fold.valid, self.fold.test]
-        return self._digest_of([[label[name] for name in part] for part in fold])
-
-    @property
-    def digest_of_names(self) -> str:
-        """The digest of jobs that were begun when each utterance's label was not yet in it."""
-        return self._digest_of()
-
-    def _digest_of(self, *further: object) -> str:
-        fold = [self.fold.train, self.fold.valid, self.fold.test]
-        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, *further]
+        labels = [[label[name] for name in part] for part in fold]
+        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, labels]
         if self.initial is not None:
             facts.append(self.initial.facts)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -129,7 +121,7 @@ def refuse_other_job(job: Job) -> None:
     """
     path = job.folder / _DIGEST
     begun = path.read_text(encoding="utf-8") if path.is_file() else None
-    if begun is not None and begun not in (job.digest, job.digest_of_names):
+    if begun not in (None, job.digest):
         raise BadRecipe(
             f"{job.folder} was begun with another version of this recipe or of its corpus; remove "
             "that folder to start over, or give another --out"
