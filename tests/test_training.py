@@ -244,6 +244,25 @@ def test_a_run_that_was_killed_resumes_to_the_same_result(tmp_path):
         assert ours == (whole.jobs[0].folder / file).read_text()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody is kept out there")
+def test_who_begins_a_job_that_another_process_is_at_waits_and_trains_nothing(
+    tmp_path, monkeypatch
+):
+    job = killable_plan(tmp_path).jobs[0]
+    command = [sys.executable, "-c", SCRIPT.format(here=str(HERE), out=str(tmp_path))]
+    with subprocess.Popen(command) as process:
+        while not (job.folder / "progress.json").exists():
+            assert process.poll() is None, "it ended before anyone could wait for it"
+            time.sleep(0.01)
+        monkeypatch.setattr(loop, "take_step", no_more)
+        run_job(job)
+    assert process.returncode == 0 and job.is_done
+
+
+def no_more(*given):
+    raise AssertionError("it trains again")
+
+
 def test_what_is_trained_is_kept_until_all_of_it_is_written(tmp_path, monkeypatch):
     job = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r").jobs[0]
     checkpoint = job.folder / "checkpoint" / "checkpoint.json"
@@ -251,9 +270,6 @@ def test_what_is_trained_is_kept_until_all_of_it_is_written(tmp_path, monkeypatc
 
     def full(*given):
         raise OSError("no space left on device")
-
-    def no_more(*given):
-        raise AssertionError("it trains again")
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
         patched.setattr(jobs, "write_predictions", full)

@@ -34,8 +34,9 @@ from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.precision import precision_of
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
-from lightser.whole import write_whole
+from lightser.whole import held, write_whole
 
+LOCK = "lock"  # held by the process that is at the job
 _DIGEST = "job.sha256"
 
 
@@ -129,7 +130,11 @@ def refuse_other_job(job: Job) -> None:
 
 
 def run_job(job: Job) -> Path:
-    """Train, predict the test part, write both tables, and return the job's folder."""
+    """Train, predict the test part, write both tables, and return the job's folder.
+
+    Where another process is at it, wait for it to end, and go on from its last checkpoint if it
+    ended too early.
+    """
     keep_freed_memory()
     torch.set_num_threads(1)  # folds run side by side; one job on two threads is slower than two
     drive(job_run(job), job.recipe.optim, job.device)
@@ -139,11 +144,18 @@ def run_job(job: Job) -> Path:
 def job_run(job: Job) -> Run:
     """Do all of a job but the gradients, which it asks for; see :func:`training_run`."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    refuse_other_job(job)
-    write_whole(job.folder / _DIGEST, job.digest)
-    if job.recipe.is_classic:
-        run_classic(job)
-        return []
+    with held(job.folder / LOCK, wait=True):
+        refuse_other_job(job)
+        if job.is_done:  # by whoever held it
+            return []
+        write_whole(job.folder / _DIGEST, job.digest)
+        if job.recipe.is_classic:
+            run_classic(job)
+            return []
+        return (yield from _training_run(job))
+
+
+def _training_run(job: Job) -> Run:
     system, train, parts = prepare(job)
     checkpoint = job.folder / "checkpoint"
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None

@@ -14,14 +14,12 @@ from dataclasses import replace
 from lightser.cluster import ray_cluster
 from lightser.errors import LightserError
 from lightser.training.engines import Progress, state_of
-from lightser.training.jobs import Job, run_job
-from lightser.whole import held, replacing
+from lightser.training.jobs import LOCK, Job, run_job
+from lightser.whole import replacing
 
 # How often a job is tried again when its process or machine is lost. Machines that are lent may
 # go often; a job that ends every process that takes it must not be tried for ever.
 _MORE_TRIES = 8
-
-_LOCK = "lock"
 
 
 def over_ray(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job]:
@@ -64,13 +62,10 @@ def _absolute(job: Job) -> Job:
 
 def _files_of(job: Job) -> dict[str, bytes]:
     """Run a job, unless another try has finished it, and return its files by name."""
-    job.folder.mkdir(parents=True, exist_ok=True)
     # A machine that is only believed to be lost may still be at it, until its try sees that nobody
-    # wants it any more.
-    with held(job.folder / _LOCK, wait=True):
-        if not job.is_done:
-            run_job(job)
-    found = (path for path in job.folder.iterdir() if path.is_file() and path.name != _LOCK)
+    # wants it any more: this waits for it.
+    run_job(job)
+    found = (path for path in job.folder.iterdir() if path.is_file() and path.name != LOCK)
     return {path.name: path.read_bytes() for path in found}
 
 
