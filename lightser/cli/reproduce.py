@@ -88,6 +88,9 @@ def reproduce(
     given are left out, and the table at the end says so.
     """
     try:
+        from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
+
+        found = find_recipes(targets)  # a wrong name is answered before PyTorch is loaded
         from lightser.report.papers import rows_of, twin_name
         from lightser.report.results import read_result
         from lightser.report.rows import QUICK, SHORT
@@ -95,7 +98,6 @@ def reproduce(
         from lightser.training.crossval import adopt, missing_jobs, run, share_out
         from lightser.training.engines import ENGINES
         from lightser.training.jobs import check_device
-        from lightser.training.recipe import find_recipe, find_recipes, read_recipe, recipe_name
     except ImportError as error:
         raise MissingExtra("Training", "train") from error
 
@@ -110,7 +112,7 @@ def reproduce(
     if engine != "ray":  # whose devices are elsewhere
         check_device(device)
     ENGINES[engine]  # an unknown name is answered before anything is read
-    recipes = {recipe_name(path): read_recipe(path) for path in find_recipes(targets)}
+    recipes = {recipe_name(path): read_recipe(path) for path in found}
     folders = corpus_folders(corpus)  # not before: a recipe may bring a corpus of its own
     if honest:
         twins = [twin for name in recipes if (twin := twin_name(name))]
