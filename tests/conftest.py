@@ -1,6 +1,7 @@
 """What tests share: where real corpora are, and a few real clips."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +54,11 @@ def lightser(
         return SimpleNamespace(code=ended.value.code or 0, **capsys.readouterr()._asdict())
 
     return run
+
+
+def heed_interrupts() -> None:
+    """Heed Ctrl-C in a process begun from here; who runs tests in the background may ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def forget_own_code() -> None:

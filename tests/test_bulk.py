@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from conftest import heed_interrupts
 from model_folder import ANGER, HAPPINESS, SADNESS, write_model
 
 from lightser import Recognizer
@@ -316,9 +317,7 @@ def test_an_interrupt_says_how_to_go_on(
     manifest, expected = archive
     out = tmp_path / "said.csv"
     words = ["--manifest", manifest, "--model", model, "--workers", 1, "--out", out]
-    # Whoever runs the tests in the background may have them ignore interrupts.
-    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    with started(*words, **heeding) as process:
+    with started(*words, preexec_fn=heed_interrupts) as process:
         wait_for(lambda: len([*Path(f"{out}.parts").glob("0*.jsonl")]) >= 2, process)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

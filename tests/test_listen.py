@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from conftest import heed_interrupts
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
 from rich.console import Console
 
@@ -261,11 +262,7 @@ def test_a_pipe_that_does_not_end_is_announced_and_can_be_left(
     os.mkfifo(tmp_path / "pipe")
     words = ["--input", tmp_path / "pipe", "--model", model]
     with subprocess.Popen(
-        command(*words),
-        stderr=subprocess.PIPE,
-        text=True,
-        # whoever runs the tests in the background may have it ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        command(*words), stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
     ) as process:
         assert process.stderr
         assert "pipe, which is read to its end before" in process.stderr.readline()
