@@ -702,31 +702,6 @@ def test_what_was_adapted_to_the_test_speakers_has_a_mark_of_its_own(results: li
     assert "as published, ours" not in texts(plots.intervals([honest, adapted]))
 
 
-def test_the_readme_gets_the_table_once_and_keeps_the_rest(
-    results: list[Result], tmp_path: Path
-) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(
-        "before\n<!-- results -->\nstale words\n<!-- /results -->\nafter\n", encoding="utf-8"
-    )
-    tables.put_into_readme(readme, results)
-    first = readme.read_text(encoding="utf-8")
-    tables.put_into_readme(readme, results)
-    assert readme.read_text(encoding="utf-8") == first
-    assert first.startswith("before\n<!-- results -->\n")
-    assert first.endswith("<!-- /results -->\nafter\n")
-    assert tables.to_markdown(tables.telling(results)) in first
-    assert "stale words" not in first and "quick run" not in first
-
-
-def test_a_readme_without_the_place_is_left_as_it_is(results: list[Result], tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- results -->\n", encoding="utf-8")
-    with pytest.raises(BadResults, match="has no place marked"):
-        tables.put_into_readme(readme, results)
-    assert readme.read_text(encoding="utf-8") == "<!-- results -->\n"
-
-
 # --- plots ---
 
 OF_ONE = (plots.confusion, plots.learning_curves, plots.speakers, plots.reliability)

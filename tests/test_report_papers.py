@@ -11,7 +11,7 @@ import pytest
 from test_report import Page
 
 from lightser.corpora import CORPORA
-from lightser.report import html, rows, rows_html
+from lightser.report import html, rows, rows_html, tables
 from lightser.report.papers import (
     TITLES,
     Row,
@@ -101,7 +101,6 @@ def found(tmp_path_factory) -> list[Result]:
         made_up(root, "zhong2020/table4/emodb-n2-ce", 0.6, is_quick=True),
         made_up(root, "zhong2020/table4/emodb-n2-ce", 0.65, length=0.1),
         made_up(root, "zhong2020/table4/emodb-n2-ce", 0.64, length=0.05),
-        made_up(root, "light_sernet/table1/emodb-focal-3s", 0.8, length=0.1),
     ]
 
 
@@ -188,6 +187,20 @@ def test_what_is_partly_finished_quick_or_missing_says_so(found):
     assert not short.ours.is_whole
     assert rows.cells(row(found, "zhong2020/table4/iemocap-n4-ce"))[2:4] == ("needs IEMOCAP",) * 2
     assert progress_words(found[0]) == ""
+
+
+def test_a_short_run_of_all_speakers_counts_before_a_part_of_the_whole_length(found, tmp_path):
+    name = "light_sernet/table1/emodb-focal-3s"
+    short, quickly = (
+        made_up(tmp_path, name, 0.8, length=0.1),
+        made_up(tmp_path, name, 1, is_quick=True),
+    )
+    part, whole = found[2], made_up(tmp_path, name, 0.7)
+    assert row([quickly, part], name).ours is part
+    assert row([quickly, short, part], name).ours is short
+    assert row([quickly, short, part, whole], name).ours is whole
+    assert tables.telling([quickly, short, part]) == [short]
+    assert tables.telling([quickly, short, part, whole]) == [whole]
 
 
 def test_what_a_row_needs_depends_on_the_corpora_that_are_given():

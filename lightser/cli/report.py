@@ -41,7 +41,9 @@ def report(
     ] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(help="Put the table between <!-- results --> and <!-- /results --> there."),
+        typer.Option(
+            help="Put an overview between <!-- results --> and <!-- /results --> of that file."
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Results",
 ) -> None:
@@ -57,6 +59,7 @@ def report(
         raise BadResults(f"--out {out} must end in {', '.join(SUFFIXES)}")
     try:
         from lightser.report import tables
+        from lightser.report.overview import put_into_readme
         from lightser.report.results import find_results, read_result
     except ImportError as error:
         raise MissingExtra("Reporting", "train") from error
@@ -67,7 +70,7 @@ def report(
         write(out, found, title)
         typer.echo(out)
     if readme is not None:
-        tables.put_into_readme(readme, found)
+        put_into_readme(readme, found)
         typer.echo(readme)
     if format is None and (out is not None or readme is not None):
         return

@@ -125,17 +125,18 @@ class Found:
     def __init__(self, results: Iterable[Result]):
         done = sorted(results, key=lambda result: int(result.scores.get("folds_done") or 0))
         self._by_digest = {str(r.scores.get("recipe_sha256")): r for r in done}
-        short = sorted((r for r in done if r.length < 1), key=lambda result: result.length)
+        short = sorted((r for r in done if r.length < 1), key=lambda result: result.reach)
         self._short = {str(r.scores.get("full_recipe_sha256")): r for r in short}
 
     def of(self, recipe: Recipe) -> Result | None:
-        """Return the result of a recipe, or of its longest short run, or of a quick one."""
+        """Return of a recipe's results, short and quick runs among them, what reaches furthest."""
         digest = recipe.sha256()
-        return (
-            self._by_digest.get(digest)
-            or self._short.get(digest)
-            or self._by_digest.get(quick(recipe).sha256())
+        found = (
+            self._by_digest.get(digest),
+            self._short.get(digest),
+            self._by_digest.get(quick(recipe).sha256()),
         )
+        return max(filter(None, found), key=lambda result: result.reach, default=None)
 
 
 def paper_tables(results: Iterable[Result]) -> list[PaperTable]:

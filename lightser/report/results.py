@@ -119,6 +119,14 @@ class Result:
         return float(self.scores.get("length", 1.0))
 
     @property
+    def reach(self) -> tuple[bool, bool, float]:
+        """What sorts runs of one recipe by how much they say, the least first.
+
+        A quick run says nothing; a short one of all speakers says more than a part of a long one.
+        """
+        return not self.is_quick, bool(self.scores.get("complete", True)), self.length
+
+    @property
     def is_quick(self) -> bool:
         """Whether it only shows that everything runs: a few epochs, two folds."""
         return bool(self.scores.get("quick", False))

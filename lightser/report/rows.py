@@ -115,7 +115,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def rows_to_markdown(rows: Iterable[Row]) -> str:
     """Return a Markdown table of rows."""
-    return _markdown(HEADERS, map(cells, rows))
+    return markdown_table(HEADERS, map(cells, rows))
 
 
 def rows_page_to_markdown(rows: Iterable[Row], *, title: str, remark: str = "") -> str:
@@ -158,7 +158,7 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
         if not result.is_quick:
             groups.setdefault((result.tested, *result.labels), []).append(result)
     return [
-        _markdown(
+        markdown_table(
             (short_title(tested), "Tested", *labels),
             (
                 (
@@ -175,7 +175,7 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
 
 def ladder_to_markdown(results: Iterable[Result]) -> str:
     """Return the ladder as a Markdown table."""
-    return _markdown(
+    return markdown_table(
         RUNGS,
         (
             (rung.words, result_words(rung.result, absence(rung.recipe)), points(rung.step))
@@ -184,7 +184,8 @@ def ladder_to_markdown(results: Iterable[Result]) -> str:
     )
 
 
-def _markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns but the first are set to the right."""
     lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(['---'] + ['---:'] * (len(headers) - 1))}|"]
     lines += [f"| {' | '.join(escape_markdown(text) for text in row)} |" for row in rows]
     return "\n".join(lines)

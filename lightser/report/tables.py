@@ -4,12 +4,9 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from lightser.corpora import CORPORA
-from lightser.errors import BadResults
 from lightser.report.results import Result, interval, protocol_words, published, selection_gain
-from lightser.whole import write_whole
 
 HONEST = "Honest: the test speakers had no part in training or in choosing the epoch"
 LAX = "As published: the test speakers, or the test set itself, had a part in training"
@@ -34,8 +31,6 @@ NOTES = (
     "The fold mean is the mean of each fold's own UA, ± its standard deviation; "
     "papers print one or the other. Differences are taken before rounding.",
 )
-
-README_BLOCK = re.compile(r"(<!-- results -->).*?(<!-- /results -->)", re.DOTALL)
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -71,16 +66,16 @@ def ordered(results: Iterable[Result]) -> list[Result]:
 
 
 def telling(results: Iterable[Result]) -> list[Result]:
-    """Return what says something about a system: the longest runs of each recipe.
+    """Return what says something about a system: of each recipe what reaches furthest.
 
     Quick runs say nothing, and are told only where there is nothing else.
     """
     everything = list(results)
     slow = [result for result in everything if not result.is_quick]
-    longest: dict[str, float] = {}
+    furthest: dict[str, tuple[bool, bool, float]] = {}
     for result in slow:
-        longest[result.name] = max(longest.get(result.name, 0.0), result.length)
-    return [result for result in slow if result.length == longest[result.name]] or everything
+        furthest[result.name] = max(furthest.get(result.name, result.reach), result.reach)
+    return [result for result in slow if result.reach == furthest[result.name]] or everything
 
 
 def grouped(results: Iterable[Result]) -> list[tuple[str, str, list[Result]]]:
@@ -271,20 +266,3 @@ def _record(result: Result) -> dict[str, object]:
 
 def _rounded(value: float | None) -> float | str:
     return "" if value is None else round(value, 6)
-
-
-def put_into_readme(path: Path, results: Sequence[Result]) -> None:
-    """Replace what stands between ``<!-- results -->`` and ``<!-- /results -->``.
-
-    Raises:
-        BadResults: the file cannot be read, or does not have the two comments.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadResults(f"Cannot read {path}: {error.strerror}") from error
-    if not README_BLOCK.search(text):
-        raise BadResults(f"{path} has no place marked <!-- results --> ... <!-- /results -->")
-    table = to_markdown(telling(results))
-    text = README_BLOCK.sub(lambda block: f"{block[1]}\n\n{table}\n{block[2]}", text)
-    write_whole(path, text)

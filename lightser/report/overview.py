@@ -1,0 +1,119 @@
+"""What a README shows of many results: three small tables of those that say something."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lightser.errors import BadResults
+from lightser.report.papers import LADDER, Row, lacking, paper_tables
+from lightser.report.results import Result
+from lightser.report.rows import (
+    LADDER_WORDS,
+    NOTE,
+    ladder_to_markdown,
+    markdown_table,
+    rows_to_markdown,
+)
+from lightser.report.tables import parameters_cell, short_title, telling, to_markdown, ua_cell
+from lightser.whole import write_whole
+
+STRANGERS = (
+    "**On speakers of whom nothing was used to train or to choose**: UA (unweighted accuracy, also "
+    "UAR: the mean recall of the classes) in per cent, pooled over folds, with its 95 % bootstrap "
+    "interval over speakers. Of several trainings of a system it is the best of the longest."
+)
+PAPERS = "**The papers' rows, run at full length.** " + NOTE
+RUNGS = "**What the protocol is worth.** " + LADDER_WORDS
+
+README_BLOCK = re.compile(r"(<!-- results -->).*?(<!-- /results -->)", re.DOTALL)
+
+
+def overview(results: Sequence[Result]) -> str:
+    """Return Markdown: systems on strangers, the papers' rows beside ours, and the ladder.
+
+    Where no row of the papers was run at full length it is the table of all results, as in a
+    report.
+    """
+    rows = whole_rows(results)
+    if not rows:
+        return to_markdown(telling(results))
+    parts = [
+        *(STRANGERS, strangers_to_markdown(results)),
+        *(PAPERS, rows_to_markdown(rows)),
+        *(RUNGS, ladder_to_markdown(results)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def whole_rows(results: Iterable[Result]) -> list[Row]:
+    """Return the rows with published figures whose recipe was run at full length, each once.
+
+    A quick run of the honest twin says nothing, and is left out.
+    """
+    rows: dict[Path, Row] = {}
+    for table in paper_tables(results):
+        for row in table.rows:
+            if row.ours and row.ours.is_whole and row.recipe.published:
+                is_quick = row.honest is not None and row.honest.is_quick
+                rows.setdefault(row.ours.folder, replace(row, honest=None) if is_quick else row)
+    return list(rows.values())
+
+
+def strangers_to_markdown(results: Iterable[Result]) -> str:
+    """Return a table of honest UA: a row for each system, a column for what was tested and how.
+
+    What ``lightser evaluate`` found of a finished model is left out, and so is the ladder.
+    """
+    columns: dict[tuple[str, str], dict[str, Result]] = {}
+    for result in results:
+        is_own = "recipe" in result.scores and not result.name.startswith(f"{LADDER}/")
+        if is_own and result.is_honest and not result.is_quick:
+            column = columns.setdefault((result.tested, str(result.scores["protocol"])), {})
+            system = result.title.partition(",")[0]
+            column[system] = max(
+                column.get(system, result), result, key=lambda r: (r.reach, _ua(r))
+            )
+    # One corpus before several, and first what most systems were tested on.
+    order = sorted(columns, key=lambda column: ("+" in column[0], -len(columns[column]), column))
+    systems = dict.fromkeys(
+        system
+        for column in order
+        for system, _ in sorted(columns[column].items(), key=lambda item: -_ua(item[1]))
+    )
+    return markdown_table(
+        ("System", "Parameters", *(f"{short_title(tested)}, {name}" for tested, name in order)),
+        (
+            (
+                system,
+                parameters_cell(next(columns[c][system] for c in order if system in columns[c])),
+                *(_cell(columns[column].get(system)) for column in order),
+            )
+            for system in systems
+        ),
+    )
+
+
+def _cell(result: Result | None) -> str:
+    return "–" if result is None else ua_cell(result) + lacking(result)
+
+
+def _ua(result: Result) -> float:
+    return float(result.scores["pooled"]["ua"])
+
+
+def put_into_readme(path: Path, results: Sequence[Result]) -> None:
+    """Replace what stands between ``<!-- results -->`` and ``<!-- /results -->``.
+
+    Raises:
+        BadResults: the file cannot be read, or does not have the two comments.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadResults(f"Cannot read {path}: {error.strerror}") from error
+    if not README_BLOCK.search(text):
+        raise BadResults(f"{path} has no place marked <!-- results --> ... <!-- /results -->")
+    shown = overview(results)
+    text = README_BLOCK.sub(lambda block: f"{block[1]}\n\n{shown}\n{block[2]}", text)
+    write_whole(path, text)
