@@ -82,6 +82,12 @@ def test_the_overview_ends_with_the_ladder(found: list[Result]) -> None:
     assert rows["random split, epoch chosen on test"][0].startswith(score(found[11]))
 
 
+def test_what_was_not_run_has_no_table(found: list[Result]) -> None:
+    text = overview.overview(found[:1])
+    assert list(table(text, "Row"))[2:] == ["Light-SERNet, cross-entropy, 3 s (Emo-DB)"]
+    assert "| System |" not in text and "\n| Protocol |" not in text
+
+
 def test_results_of_no_paper_are_shown_as_in_a_report(found: list[Result]) -> None:
     own = replace(found[1], scores={**found[1].scores, "recipe": "mine", "recipe_sha256": "1"})
     assert overview.overview([own, found[7]]) == tables.to_markdown([own])

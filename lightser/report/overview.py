@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from lightser.errors import BadResults
-from lightser.report.papers import LADDER, Row, lacking, paper_tables
+from lightser.report.papers import LADDER, Row, lacking, ladder, paper_tables
 from lightser.report.results import Result
 from lightser.report.rows import (
     LADDER_WORDS,
@@ -26,23 +27,25 @@ STRANGERS = (
 PAPERS = "**The papers' rows, run at full length.** " + NOTE
 RUNGS = "**What the protocol is worth.** " + LADDER_WORDS
 
+Columns: TypeAlias = dict[tuple[str, str], dict[str, Result]]
+
 README_BLOCK = re.compile(r"(<!-- results -->).*?(<!-- /results -->)", re.DOTALL)
 
 
 def overview(results: Sequence[Result]) -> str:
     """Return Markdown: systems on strangers, the papers' rows beside ours, and the ladder.
 
-    Where no row of the papers was run at full length it is the table of all results, as in a
-    report.
+    What was not run is left out. Where no row of the papers was run at full length it is the table
+    of all results, as in a report.
     """
-    rows = whole_rows(results)
+    rows, strangers = whole_rows(results), honest_columns(results)
     if not rows:
         return to_markdown(telling(results))
-    parts = [
-        *(STRANGERS, strangers_to_markdown(results)),
-        *(PAPERS, rows_to_markdown(rows)),
-        *(RUNGS, ladder_to_markdown(results)),
-    ]
+    parts = [PAPERS, rows_to_markdown(rows)]
+    if strangers:
+        parts = [STRANGERS, columns_to_markdown(strangers), *parts]
+    if any(rung.result for rung in ladder(results)):
+        parts += [RUNGS, ladder_to_markdown(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,38 +63,38 @@ def whole_rows(results: Iterable[Result]) -> list[Row]:
     return list(rows.values())
 
 
-def strangers_to_markdown(results: Iterable[Result]) -> str:
-    """Return a table of honest UA: a row for each system, a column for what was tested and how.
+def honest_columns(results: Iterable[Result]) -> Columns:
+    """Return the honest result of each system on what was tested, by (what, protocol).
 
     What ``lightser evaluate`` found of a finished model is left out, and so is the ladder.
     """
-    columns: dict[tuple[str, str], dict[str, Result]] = {}
+    columns: Columns = {}
     for result in results:
         is_own = "recipe" in result.scores and not result.name.startswith(f"{LADDER}/")
         if is_own and result.is_honest and not result.is_quick:
             column = columns.setdefault((result.tested, str(result.scores["protocol"])), {})
             system = result.title.partition(",")[0]
-            column[system] = max(
-                column.get(system, result), result, key=lambda r: (r.reach, _ua(r))
-            )
+            both = column.get(system, result), result
+            column[system] = max(both, key=lambda r: (r.reach, _ua(r)))
+    return columns
+
+
+def columns_to_markdown(columns: Columns) -> str:
+    """Return a table with a row for each system, the best in the first column first."""
     # One corpus before several, and first what most systems were tested on.
     order = sorted(columns, key=lambda column: ("+" in column[0], -len(columns[column]), column))
     systems = dict.fromkeys(
         system
         for column in order
-        for system, _ in sorted(columns[column].items(), key=lambda item: -_ua(item[1]))
+        for system in sorted(columns[column], key=lambda name: -_ua(columns[column][name]))
     )
-    return markdown_table(
-        ("System", "Parameters", *(f"{short_title(tested)}, {name}" for tested, name in order)),
-        (
-            (
-                system,
-                parameters_cell(next(columns[c][system] for c in order if system in columns[c])),
-                *(_cell(columns[column].get(system)) for column in order),
-            )
-            for system in systems
-        ),
-    )
+    rows = []
+    for system in systems:
+        found = [columns[column].get(system) for column in order]
+        first = next(filter(None, found))
+        rows.append((system, parameters_cell(first), *map(_cell, found)))
+    headers = (f"{short_title(tested)}, {protocol}" for tested, protocol in order)
+    return markdown_table(("System", "Parameters", *headers), rows)
 
 
 def _cell(result: Result | None) -> str:
