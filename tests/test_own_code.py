@@ -1,8 +1,11 @@
 """A network, loss, front end or corpus of one's own, in a file that a recipe names."""
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import forget_own_code
 from shown import write_shown_files
@@ -11,6 +14,7 @@ from tiny_corpus import tiny_corpus, tiny_recipe
 from lightser import Recognizer
 from lightser.card import read_card
 from lightser.corpora import CORPORA
+from lightser.corpora.utterances import read_table
 from lightser.errors import BadRecipe
 from lightser.features import FRONTENDS
 from lightser.losses import LOSSES
@@ -21,6 +25,7 @@ from lightser.training.own_code import OwnCode
 from lightser.training.recipe import read_recipe
 
 DOCS = Path(__file__).parent.parent / "docs" / "reproduce.md"
+CORPORA_PAGE = DOCS.with_name("corpora.md")
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
 REGISTRIES = (MODELS, FRONTENDS, LOSSES, CORPORA)
 RECIPE = """
@@ -115,6 +120,38 @@ CORPORA["mine"] = Corpus(
     license="of the samples", cite="", url="", load=load,
 )
 """
+
+
+def test_the_guides_loader_is_checked_listed_and_planned_with(tmp_path, lightser, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_shown_files(CORPORA_PAGE, tmp_path)
+    clips = tmp_path / "corpus" / "AudioWAV"
+    clips.mkdir(parents=True)
+    emotions = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+    noise = np.random.default_rng(0)
+    for actor, emotion in itertools.product(range(1001, 1006), emotions):
+        name = f"{actor}_DFA_{emotion}_XX.wav"
+        soundfile.write(clips / name, 0.1 * noise.standard_normal(4000), 16000)
+    (clips / "1001_DFA_ANG.wav").write_bytes(b"of another name")
+
+    unknown = lightser("corpus", "check", "crema_d", "corpus")
+    assert unknown.code == 2 and unknown.err.count("\n") == 1
+    code = ("--code", "crema_d.py")
+    checked = lightser("corpus", "check", "crema_d", "corpus", *code)
+    assert checked.code == 0, checked.err
+    assert "30 utterances, 5 speakers" in checked.out and "all can be read" in checked.out
+    listed = lightser("corpus", "list", "crema_d", *code)
+    assert listed.code == 0 and "Cao et al." in listed.out
+    assert lightser("corpus", "table", "crema_d", "corpus", *code, "--out", "table.csv").code == 0
+    table = read_table("table.csv")
+    assert table["label"].value_counts().to_dict() == dict.fromkeys(CORPORA["crema_d"].labels, 5)
+    assert set(table["speaker"]) == {"1001", "1002", "1003", "1004", "1005"}
+    given = ("crema_d.toml", "--corpus", "crema_d=corpus", "--out", "runs")
+    planned = lightser("reproduce", *given, "--plan")
+    assert planned.code == 0 and "5 jobs" in planned.out + planned.err
+    (tmp_path / "empty").mkdir()
+    empty = lightser("corpus", "check", "crema_d", "empty", *code)
+    assert empty.code == 2 and "is not CREMA-D" in empty.err and empty.err.count("\n") == 1
 
 
 BEYOND = """

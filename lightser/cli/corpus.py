@@ -12,6 +12,8 @@ import typer
 
 from lightser.cli import app
 from lightser.cli.interrupted import resumable
+from lightser.cli.own_code import HELP as CODE_HELP
+from lightser.cli.own_code import run_own_code
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, LightserError, MissingExtra, UnknownName
 
@@ -34,6 +36,7 @@ Options = Annotated[
         help="Option of the loader, as speaker='/(\\d\\d)' or columns.label=emotion.",
     ),
 ]
+Code = Annotated[Path | None, typer.Option(help=CODE_HELP)]
 
 
 @corpus_app.callback(help=HELP)
@@ -50,10 +53,12 @@ def need_pandas() -> None:
 )
 def list_corpora(
     name: Annotated[str | None, typer.Argument(help="Say all of this one.")] = None,
+    code: Code = None,
 ) -> None:
     """List the corpora that lightser reads, or say all that it knows of one."""
     from lightser.corpora import CORPORA
 
+    run_own_code(code)
     if name is None:
         show(
             ["corpus", "utterances", "labels", "language", "licence", "download"],
@@ -96,7 +101,7 @@ def facts(corpus: "Corpus") -> Iterator[tuple[str, str]]:
 
 
 @corpus_app.command(epilog="Example: lightser corpus check emodb ~/corpora/emodb")
-def check(name: Name, folder: Folder, option: Options = None) -> None:
+def check(name: Name, folder: Folder, option: Options = None, code: Code = None) -> None:
     """Say what is missing, surplus, there twice or unreadable in a copy of a corpus.
 
     Decodes every file. Ends with exit code 2 where the copy is not whole.
@@ -104,6 +109,7 @@ def check(name: Name, folder: Folder, option: Options = None) -> None:
     from lightser.corpora import CORPORA
     from lightser.corpora.check import check_corpus
 
+    run_own_code(code)
     options = read_options(CORPORA[name], option or [])
     with spoken_warnings(), progress_bar("Listening") as heard:
         found = check_corpus(name, folder, options=options, heard=heard)
@@ -165,6 +171,7 @@ def table(
     ] = None,
     format: Annotated[str, typer.Option(help="csv or audformat.")] = "csv",
     option: Options = None,
+    code: Code = None,
 ) -> None:
     """Write the utterance table: who says what, in which emotion, in which file.
 
@@ -178,6 +185,7 @@ def table(
         raise UnknownName("format", format, ("csv", "audformat"))
     if format == "audformat" and out is None:
         raise BadCorpus("audformat is a folder: say where with --out DIR")
+    run_own_code(code)
     with spoken_warnings():
         utterances = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
     if out is None:
@@ -192,7 +200,9 @@ def table(
 
 @corpus_app.command(epilog="Example: lightser corpus download emodb ~/corpora/emodb")
 def download(
-    name: Name, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")]
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+    code: Code = None,
 ) -> None:
     """Fetch a corpus from its publisher, where the publisher allows it.
 
@@ -201,6 +211,7 @@ def download(
     from lightser.corpora import CORPORA, load_corpus
     from lightser.corpora.download import download_corpus
 
+    run_own_code(code)
     corpus = CORPORA[name]
     print(f"{corpus.title}; licence: {corpus.license}; {corpus.url}", file=sys.stderr)
     on = resumable("the same command goes on with what is there")
