@@ -201,6 +201,8 @@ def test_a_short_run_of_all_speakers_counts_before_a_part_of_the_whole_length(fo
     assert row([quickly, short, part, whole], name).ours is whole
     assert tables.telling([quickly, short, part]) == [short]
     assert tables.telling([quickly, short, part, whole]) == [whole]
+    (recalls,) = rows.recalls_to_markdown([quickly, short, part, whole])
+    assert recalls.count("\n") == 2 and f"| {whole.title} | as published |" in recalls
 
 
 def test_what_a_row_needs_depends_on_the_corpora_that_are_given():

@@ -149,12 +149,12 @@ def note_for(results: Iterable[Result]) -> str:
 
 
 def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
-    """Return a table of recalls for what was tested and each set of classes, but quick runs.
+    """Return a table of recalls for what was tested and each set of classes, without quick runs.
 
     Beside the title stands how the result was tested: honest, or as published.
     """
     groups: dict[tuple[str, ...], list[Result]] = {}
-    for result in ordered(results):
+    for result in ordered(telling(results)):
         if not result.is_quick:
             groups.setdefault((result.tested, *result.labels), []).append(result)
     return [
