@@ -36,6 +36,7 @@ KEY = (
     '<span class="honest"><i class="dot"></i>honest, ours</span>'
     '<span><i class="classic"></i>the classic baseline, honest</span></p>'
 )
+SHORT = 16  # letters of a part of a title that need no break inside
 
 
 class Scale:
@@ -250,7 +251,9 @@ def _row(row: Row, scale: Scale, line: Sequence[float], anchors: Mapping[Path, s
     marks += scale.result(row.honest, row.statistic)
     if row.published.ua is not None:
         marks += scale.mark(row.published.ua / 100, "paper")
-    note = f'<span class="note">{escape(row.note)}</span>' if row.note else ""
+    note = ""
+    if row.note:  # below, over the whole width: beside figures it would be long and narrow
+        note = f'<tr class="about"><td colspan="{len(HEADERS) + 1}">{escape(row.note)}</td></tr>'
     cells = (
         published_words(row),
         "–" if row.is_ours_alone else _state(row.ours, row.absent, row),
@@ -264,8 +267,8 @@ def _row(row: Row, scale: Scale, line: Sequence[float], anchors: Mapping[Path, s
     )
     title = _linked(row.ours or row.honest, row.recipe.title, anchors)
     return (
-        f'<tr><th scope="row">{title}<code class="recipe">{escape(row.name)}</code>{note}</th>'
-        f"{_track(marks)}{listed}</tr>"
+        f'<tr><th scope="row">{title}<code class="recipe">{escape(row.name)}</code></th>'
+        f"{_track(marks)}{listed}</tr>{note}"
     )
 
 
@@ -279,10 +282,12 @@ def _state(result: Result | None, absent: str, row: Row | None = None) -> str:
     lacks = progress_words(result)
     badge = f' <span class="badge">{escape(lacks)}</span>' if lacks else ""
     figures, comma, _ = score_words(result, row).partition(f", {FOLD_MEAN}")
-    # with an interval, figures are too wide for one line of these tables
-    words = _unbroken(figures).replace("]&nbsp;/&nbsp;", "]&nbsp;/<br>") + (
-        f' <span class="note">{FOLD_MEAN}</span>' if comma else ""
-    )
+    ua, _, others = figures.partition(" / ")
+    # with an interval or a deviation, figures are too wide for one line of these tables
+    is_wide = ua.endswith("]") or "±" in ua
+    words = _unbroken(f"{ua} /") + f"<br>{_unbroken(others)}" if is_wide else _unbroken(figures)
+    if comma:
+        words += f' <span class="note">{FOLD_MEAN}</span>'
     return f'<span class="absence">{words}{badge}</span>' if result.is_quick else words + badge
 
 
@@ -292,7 +297,10 @@ def _track(marks: str) -> str:
 
 def _linked(result: Result | None, words: str, anchors: Mapping[Path, str]) -> str:
     anchor = anchors.get(result.folder) if result is not None else None
-    return f'<a href="#{anchor}">{escape(words)}</a>' if anchor else escape(words)
+    # Broken after commas: "Zhong 2020, 2 blocks" has no unit alone on a line.
+    parts = (_unbroken(part) if len(part) <= SHORT else escape(part) for part in words.split(", "))
+    text = ", ".join(parts)
+    return f'<a href="#{anchor}">{text}</a>' if anchor else text
 
 
 def _unbroken(text: str) -> str:
