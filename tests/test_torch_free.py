@@ -94,3 +94,13 @@ def test_a_picture_without_matplotlib_says_what_to_install(tmp_path: Path) -> No
     assert run.returncode == 2
     assert run.stderr == "lightser: Drawing needs an extra: pip install 'lightser[plot]'\n"
     assert run.stdout == "" and not (tmp_path / "clip.png").exists()
+
+
+def test_code_of_ones_own_without_pytorch_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    code = f"{BLOCK.replace(repr(EXTRAS), repr(('torch',)))}\nfrom lightser.cli import main\nmain()"
+    run = python(code, "corpus", "list", "--code", str(tmp_path / "mine.py"))
+    assert run.returncode == 2 and run.stdout == ""
+    assert run.stderr == (
+        "lightser: Code of one's own needs an extra: pip install 'lightser[train]'\n"
+    )
