@@ -14,10 +14,10 @@ import lightser
 from lightser.corpora import CORPORA
 from lightser.report import plots
 from lightser.report.papers import (
-    LADDER,
     Row,
     belongs_to_papers,
     classics,
+    is_rung,
     lacking,
     paper_tables,
 )
@@ -228,9 +228,9 @@ def _gap(results: Sequence[Result]) -> str:
     """Say of a recipe that ran whole under two protocols what the lax one is worth; "" of none."""
     for family in families(results):
         lax, strict = family[0], family[-1]
-        is_rung = any(result.name.startswith(f"{LADDER}/") for result in family)
+        has_rungs = any(map(is_rung, family))
         is_whole = lax.is_whole and strict.is_whole
-        if is_whole and strict.is_honest and not lax.is_honest and not is_rung:
+        if is_whole and strict.is_honest and not lax.is_honest and not has_rungs:
             loss = lax.scores["pooled"]["ua"] - strict.scores["pooled"]["ua"]
             return (
                 f"One recipe, tested in two ways: {_link(lax)} has {_ua(lax)} under its "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lightser.errors import BadResults
-from lightser.report.papers import LADDER, Row, lacking, ladder, paper_tables
+from lightser.report.papers import Row, is_rung, lacking, ladder, paper_tables, score_of
 from lightser.report.results import Result
 from lightser.report.rows import (
     LADDER_WORDS,
@@ -70,12 +70,12 @@ def honest_columns(results: Iterable[Result]) -> Columns:
     """
     columns: Columns = {}
     for result in results:
-        is_own = "recipe" in result.scores and not result.name.startswith(f"{LADDER}/")
+        is_own = "recipe" in result.scores and not is_rung(result)
         if is_own and result.is_honest and not result.is_quick:
             column = columns.setdefault((result.tested, str(result.scores["protocol"])), {})
             system = result.title.partition(",")[0]
             both = column.get(system, result), result
-            column[system] = max(both, key=lambda r: (r.reach, _ua(r)))
+            column[system] = max(both, key=lambda r: (r.reach, score_of(r, "ua")))
     return columns
 
 
@@ -86,7 +86,9 @@ def columns_to_markdown(columns: Columns) -> str:
     systems = dict.fromkeys(
         system
         for column in order
-        for system in sorted(columns[column], key=lambda name: -_ua(columns[column][name]))
+        for system in sorted(
+            columns[column], key=lambda name: -score_of(columns[column][name], "ua")
+        )
     )
     rows = []
     for system in systems:
@@ -99,10 +101,6 @@ def columns_to_markdown(columns: Columns) -> str:
 
 def _cell(result: Result | None) -> str:
     return "–" if result is None else ua_cell(result) + lacking(result)
-
-
-def _ua(result: Result) -> float:
-    return float(result.scores["pooled"]["ua"])
 
 
 def put_into_readme(path: Path, results: Sequence[Result]) -> None:

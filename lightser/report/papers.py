@@ -236,7 +236,12 @@ def gain(result: Result | None, before: Result | None, statistic: str = "pooled"
 def belongs_to_papers(result: Result) -> bool:
     """Whether a result was run for a row of the papers, for a twin of one, or for the ladder."""
     name = result.name.removeprefix(f"{TWINS}/")
-    return name.rpartition("/")[0] in TITLES or name.startswith(f"{LADDER}/")
+    return name.rpartition("/")[0] in TITLES or is_rung(result)
+
+
+def is_rung(result: Result) -> bool:
+    """Whether a result is one of the ladder's."""
+    return result.name.startswith(f"{LADDER}/")
 
 
 def twin_name(name: str) -> str | None:
