@@ -355,8 +355,8 @@ def _badges(result: Result) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """Let a cell break at a multiplication sign, and nowhere else."""
-    return escape(text).replace(" ", "&nbsp;").replace("×&nbsp;", "× ")
+    """Let a cell break after a multiplication sign or a comma, and nowhere else."""
+    return escape(text).replace(" ", "&nbsp;").replace("×&nbsp;", "× ").replace(",&nbsp;", ", ")
 
 
 def _bar(result: Result, left: float) -> str:
