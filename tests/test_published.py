@@ -169,6 +169,8 @@ def test_every_row_says_which_statistic_its_figures_are(line):
     assert ("pooled" in published.protocol) == (row["system"] == "light_sernet")
     twin = read_recipe(find_recipe(f"honest/{table}/{row['row']}"))
     assert twin.published == published
+    macro = row["system"] == "zhong2020" and row["f1"]
+    assert published.f1_average == ("macro" if macro else "weighted")
 
 
 def test_dnn_elm_on_emodb_is_compared_as_chen_measured_it():

@@ -33,6 +33,7 @@ LENGTHS = ("epochs", "updates")
 SELECTIONS = ("valid_ua", "test_wa", "last")
 PRECISIONS = ("float32", "bfloat16")
 STATISTICS = ("pooled", "fold_mean")
+F1_AVERAGES = ("weighted", "macro")
 QUICK_EPOCHS, QUICK_UPDATES = 4, 8
 CLASSIC = "functionals_svm"  # the model that is no network: see lightser.training.classic
 SCHEDULES = ("constant", "one_cycle", "light_sernet")
@@ -180,7 +181,9 @@ class Published:
     Attributes:
         ua: unweighted accuracy (mean recall of the classes), percent.
         wa: accuracy, percent.
-        f1: F1, percent; over which average of the classes, papers do not always say.
+        f1: F1, percent.
+        f1_average: which of ours it is to be compared with: ``weighted``, by the number of clips of
+            each class, or ``macro``, each class alike. Weighted too where the paper does not say.
         source: paper, page, table.
         protocol: how the paper tested, in words.
         statistic: which of our figures it is to be compared with: ``pooled``, of the decisions of
@@ -190,6 +193,7 @@ class Published:
     ua: float | None = None
     wa: float | None = None
     f1: float | None = None
+    f1_average: str = "weighted"
     source: str = ""
     protocol: str = ""
     statistic: str = "pooled"
@@ -197,6 +201,7 @@ class Published:
     def __post_init__(self) -> None:
         for what in ("ua", "wa", "f1"):
             _within(f"published.{what}", getattr(self, what), least=0, most=100)
+        _one_of("published.f1_average", self.f1_average, F1_AVERAGES)
         _one_of("published.statistic", self.statistic, STATISTICS)
 
 
@@ -277,8 +282,9 @@ class Recipe:
             for key, value in _plain(self).items()
             if value is not None and value != {} and not (self.is_classic and key in _OF_NETWORKS)
         }
-        if self.published is not None and self.published.statistic == STATISTICS[0]:
-            del facts["published"]["statistic"]
+        for key, values in (("statistic", STATISTICS), ("f1_average", F1_AVERAGES)):
+            if facts.get("published", {}).get(key) == values[0]:
+                del facts["published"][key]
         for part, key in (("augment", "recordings"), ("optim", "equal_corpora")):
             if part in facts and not facts[part][key]:
                 del facts[part][key]
