@@ -21,6 +21,7 @@ from tiny_corpus import tiny_recipe as recipe
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe, BadResults
+from lightser.losses.cross_entropy import CrossEntropy
 from lightser.report.results import read_result
 from lightser.training import crossval, jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
@@ -42,6 +43,30 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 def predictions(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "predictions.csv")
+
+
+# --- the loss of a batch ---
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0, 0.5])])
+def test_each_blended_clip_has_the_loss_of_its_own_two_labels_by_its_own_shares(weights):
+    system = build_system(recipe(), 3)
+    batch = draw_batch(
+        clips_of(2, 2, 2), np.arange(6) % 3, Augment(mixup=0.4), None, np.random.default_rng(1)
+    )
+    logits = torch.randn(6, 3, generator=torch.manual_seed(0))
+    losses = -logits.log_softmax(dim=1)
+    total = norm = 0.0
+    for i, (label, share) in enumerate(zip(batch.labels, batch.share, strict=True)):
+        other = batch.labels[batch.partner[i]]
+        for here, part in ((label, share.item()), (other, 1 - share.item())):
+            weight = part * (1.0 if weights is None else weights[here].item())
+            total += weight * losses[i, here].item()
+            norm += weight
+    loss = CrossEntropy(weights)
+    value = loop.loss_of_logits(system, loss, batch, logits, Optim(epochs=1)).item()
+    assert value == pytest.approx(total / norm, rel=1e-5)
+    assert len(set(batch.share.tolist())) == 6, "a mean of shares would do otherwise"
 
 
 # --- the order of a run ---

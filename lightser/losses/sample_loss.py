@@ -29,17 +29,27 @@ class SampleLoss(nn.Module):
         """Return the loss of each clip, ``[B]``."""
         raise NotImplementedError
 
-    def forward(self, logits: Tensor, labels: Tensor, agreement: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        agreement: Tensor | None = None,
+        shares: Tensor | None = None,
+    ) -> Tensor:
         """Return one number for logits ``[B, C]``, labels ``[B]`` and agreement ``[B]``.
 
-        Agreement is the share of votes for the label; NaN or None where it is unknown.
+        Agreement is the share of votes for the label; NaN or None where it is unknown. ``shares``
+        ``[B]`` is how much of a clip each is, for blended ones; None: all are whole.
         """
         if agreement is None:
             agreement = torch.full(labels.shape, torch.nan, device=logits.device)
         values = self.per_sample(logits, labels, agreement)
-        if self.class_weights is None:
+        weights = shares
+        if self.class_weights is not None:
+            of_class = self.class_weights[labels]
+            weights = of_class if shares is None else shares * of_class
+        if weights is None:
             return values.mean()
-        weights = self.class_weights[labels]
         return (weights * values).sum() / weights.sum()
 
 

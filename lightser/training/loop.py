@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightser import metrics
 from lightser.errors import BadRecipe
+from lightser.losses.sample_loss import SampleLoss
 from lightser.training.batches import Batch, Clips, draw_batch, pad, plan_updates
 from lightser.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lightser.training.precision import half_precision
@@ -47,7 +48,7 @@ class Task:
     """
 
     system: System
-    loss: nn.Module
+    loss: SampleLoss
     batch: Batch
 
 
@@ -56,7 +57,7 @@ Run = Generator[Task, float, list[Point]]  # asks with tasks, is sent losses, re
 
 def training_run(
     system: System,
-    loss: nn.Module,
+    loss: SampleLoss,
     *,
     train: Clips,
     valid: Clips | None,
@@ -196,7 +197,7 @@ def take_step(task: Task, optim: Optim, device: str) -> float:
     return value.item()
 
 
-def batch_loss(system: System, loss: nn.Module, batch: Batch, optim: Optim, device: str) -> Tensor:
+def batch_loss(system: System, loss: SampleLoss, batch: Batch, optim: Optim, device: str) -> Tensor:
     """Return the loss of a batch, the penalty on the network's kernels included."""
     lengths = None if batch.lengths is None else batch.lengths.to(device)
     with half_precision(optim, device):
@@ -214,19 +215,20 @@ def blended(batch: Batch, device: str) -> Tensor:
 
 
 def loss_of_logits(
-    system: System, loss: nn.Module, batch: Batch, logits: Tensor, optim: Optim
+    system: System, loss: SampleLoss, batch: Batch, logits: Tensor, optim: Optim
 ) -> Tensor:
     """Return the loss for the logits ``[B, C]`` of a batch, the penalty on kernels included."""
     device = logits.device
     labels, agreement = batch.labels.to(device), batch.agreement.to(device)
-    if batch.partner is None or batch.share is None:
-        value: Tensor = loss(logits, labels, agreement)
-    else:
-        # blended clips: each label's loss counts by its clip's share, averaged over the batch
-        weight = batch.share.mean().to(device)
-        value = weight * loss(logits, labels, agreement) + (1 - weight) * loss(
-            logits, labels[batch.partner], agreement[batch.partner]
-        )
+    shares = None
+    if batch.partner is not None and batch.share is not None:
+        # a blended clip is two, each with its label and its share of the blend
+        logits = torch.cat([logits, logits])
+        labels = torch.cat([labels, labels[batch.partner]])
+        agreement = torch.cat([agreement, agreement[batch.partner]])
+        share = batch.share.to(device)
+        shares = torch.cat([share, 1 - share])
+    value: Tensor = loss(logits, labels, agreement, shares)
     if optim.kernel_penalty:
         kernels = system.network.penalized()  # type: ignore[operator]
         value = value + optim.kernel_penalty * sum(kernel.square().sum() for kernel in kernels)
@@ -286,7 +288,11 @@ def window_frames(system: System, recipe: Recipe) -> int | None:
 
 @torch.no_grad()
 def predict(system: System, clips: Clips, device: str, batch_size: int = 32) -> NDArray[np.float32]:
-    """Return probabilities ``[N, C]``, averaged over each clip's windows."""
+    """Return probabilities ``[N, C]``, averaged over each clip's windows.
+
+    Windows of like length go together. A network that hears padding (``zhong2020`` with ``masked``
+    false) hears less of it so than in the order of files, in which its authors evaluate.
+    """
     system.eval()
     owners = [i for i, windows in enumerate(clips.variants) for _ in windows]
     windows = [window for windows in clips.variants for window in windows]
