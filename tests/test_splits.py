@@ -117,7 +117,7 @@ def test_every_protocol_keeps_its_promises_on_any_corpus(name, table, seed):
             voices = [{speaker[u] for u in side} for side in sides]
             assert sum(map(len, voices)) == len(set.union(*voices))
         if protocol.text_independent:
-            assert not {text[u] for u in fold.train} & {text[u] for u in fold.valid + fold.test}
+            assert not {text[u] for u in fold.train} & {text[u] for u in fold.test}
         if protocol.select == "valid_ua":
             assert fold.valid
 
@@ -229,6 +229,13 @@ def test_speaker_kfold_balances_size_class_and_gender():
         counts = of.loc[list(fold.test), "label"].value_counts()
         assert counts["anger"] >= 0.5 * (table["label"] == "anger").sum() / 4
         assert of.loc[list(fold.test), "gender"].nunique() == 2
+
+
+def test_text_speaker_chooses_the_epoch_on_whom_loso_would_and_on_all_that_they_say():
+    table = make_table(speakers=6, texts=4)
+    validates = {fold.name: fold.valid for fold in make_folds("loso", table)}
+    for fold in make_folds("text_speaker", table, text_groups=4):
+        assert set(fold.valid) == set(validates[fold.name.partition("-")[0]])
 
 
 def test_text_speaker_leaves_most_of_the_corpus_for_training():

@@ -27,7 +27,7 @@ from lightser.corpora.splits import (
 def zhong2020(table: pd.DataFrame, *, seed: int, rotate_test: bool = False) -> list[Fold]:
     """Deal into ten subsets, stratified; one is tested, one validates, eight train.
 
-    Zhong et al. 2020, section 3.2: "8 subsets were used for training, one for validation and one
+    Zhong et al. 2020, section 4.2: "8 subsets were used for training, one for validation and one
     for testing (fixed test set). The experimental results are the average of 9 times cross
     validation." Grouping as in their script: session, style, gender and label.
 

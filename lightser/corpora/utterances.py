@@ -226,7 +226,7 @@ def agreement_level(agreement: ArrayLike) -> NDArray[np.str_]:
     """Return Zhong's level of each share of votes: A (all), B (at least 0.65), C, or "" (unknown).
 
     Zhong et al., "A Lightweight Model Based on Separable Convolution for Speech Emotion
-    Recognition", Interspeech 2020, section 2.4.
+    Recognition", Interspeech 2020, section 4.1.
 
     >>> agreement_level([1, 0.95, 0.65, 0.5, float("nan")]).tolist()
     ['A', 'B', 'B', 'C', '']
