@@ -4,6 +4,9 @@ Han, Yu, Tashev, "Speech Emotion Recognition Using Deep Neural Network and Extre
 Machine", Interspeech 2014, https://doi.org/10.21437/Interspeech.2014-57. The machine: Huang, Zhu,
 Siew, "Extreme learning machine: theory and applications", Neurocomputing 70, 2006.
 
+Counted as parameters are those of the network, which are trained by gradient; ten machines for
+seven classes hold 43,200 numbers more, of which 8,400 are solved for and the others drawn.
+
 Its published 48.2 UA is for five other classes (excitement, frustration, happiness, neutral,
 surprise), and its quoted 12.3 MB cannot be met: this network is 1.25 MiB.
 
