@@ -8,7 +8,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lightser.errors import BadModel, LightserError
@@ -114,7 +114,7 @@ def write_whole(path: Path | str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def held(path: Path, *, wait: bool) -> Iterator[None]:
+def held(path: Path, *, wait: bool, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep others out who would hold the same file; it is made if it is not there.
 
     The system lets go of it when our process ends, however it ends. On Windows nobody is kept out.
@@ -122,11 +122,18 @@ def held(path: Path, *, wait: bool) -> Iterator[None]:
     Args:
         path: of an empty file.
         wait: for another one to let go.
+        waits: called where that is necessary.
 
     Raises:
         BlockingIOError: another one holds it, and waiting is not wanted.
     """
     with open(path, "a") as file:
         if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise
+                waits()
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield

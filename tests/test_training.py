@@ -271,7 +271,7 @@ def test_a_run_that_was_killed_resumes_to_the_same_result(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nobody is kept out there")
 def test_who_begins_a_job_that_another_process_is_at_waits_and_trains_nothing(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, caplog
 ):
     job = killable_plan(tmp_path).jobs[0]
     command = [sys.executable, "-c", SCRIPT.format(here=str(HERE), out=str(tmp_path))]
@@ -282,6 +282,7 @@ def test_who_begins_a_job_that_another_process_is_at_waits_and_trains_nothing(
         monkeypatch.setattr(loop, "take_step", no_more)
         run_job(job)
     assert process.returncode == 0 and job.is_done
+    assert caplog.messages == [f"{job.name}: another process is at it; waiting for that to end"]
 
 
 def no_more(*given):
@@ -434,7 +435,38 @@ def test_results_of_other_data_are_neither_kept_nor_taken_nor_quoted(tmp_path):
         with pytest.raises(BadRecipe, match="or of its corpus"):
             run_job(dataclasses.replace(plan_of(other).jobs[0], folder=begun.folder))
     assert {path.name: path.read_bytes() for path in plan.out.iterdir()} == before
+    of_votes = table.assign(agreement=table["agreement"].where(table.index != 5, 0.5))
+    of_sound = table.assign(start=table["start"].where(table.index != 5, table["start"] + 0.01))
+    for other in (of_votes, of_sound):
+        with pytest.raises(BadResults, match="other data: the audio, features, labels or agree"):
+            run(plan_of(other), engine="serial")
     assert adopt(plan_of(table, "two"), tmp_path) == plan.out
+
+
+def test_results_of_folds_that_were_dealt_otherwise_are_not_kept_as_they_are(tmp_path):
+    choice = recipe(optim=Optim(updates=1, batch_size=4))
+    plan = make_plan(choice, tiny_corpus(), name="t", out=tmp_path / "r")
+    scores = run(plan, engine="serial")
+    scores.pop("digest_by_job")  # as in results from before it was kept
+    (plan.out / "scores.json").write_text(json.dumps(scores))
+    assert run(plan, engine="serial")["complete"]
+    folds = json.loads((plan.out / "folds.json").read_text())
+    folds["folds"][1]["train"].append(folds["folds"][1]["valid"].pop())
+    dealt = json.dumps(folds)
+    (plan.out / "folds.json").write_text(dealt)
+    with pytest.raises(BadResults, match="fold 's1' has other parts to train and validate on now"):
+        run(plan, engine="serial")
+    assert (plan.out / "folds.json").read_text() == dealt
+
+
+def test_a_job_that_was_collected_meanwhile_is_not_run_again(tmp_path, monkeypatch):
+    choice = recipe(optim=Optim(updates=1, batch_size=4))
+    plan = make_plan(choice, tiny_corpus(), name="t", out=tmp_path / "r")
+    run(plan, engine="serial")
+    assert not (plan.out / "jobs").exists()
+    monkeypatch.setattr(loop, "take_step", no_more)
+    run_job(plan.jobs[0])  # by a process that listed what is missing before
+    assert collect(plan)["complete"] and not (plan.out / "jobs").exists()
 
 
 def test_a_changed_recipe_does_not_go_on_where_the_old_one_was_stopped(tmp_path):

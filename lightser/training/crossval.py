@@ -28,6 +28,7 @@ from lightser.corpora.splits import (
     PROTOCOLS,
     Fold,
     make_folds,
+    read_folds,
     speakers_on_both_sides,
     write_folds,
 )
@@ -41,7 +42,9 @@ from lightser.training.jobs import (
     build_system,
     cache_folder,
     parameter_count,
+    read_strings,
     refuse_other_job,
+    run_names,
 )
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import read_predictions, score_predictions
@@ -233,7 +236,7 @@ def _write_folds_and_recipe(plan: Plan) -> None:
 
 def missing_jobs(plan: Plan) -> list[Job]:
     """Return the jobs to be run here that neither the results nor a finished folder hold."""
-    finished = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
+    finished = set() if (table := _read(plan.out / "predictions.csv")) is None else run_names(table)
     return [job for job in plan.part if job.name not in finished and not job.is_done]
 
 
@@ -282,7 +285,7 @@ def _collect(plan: Plan) -> dict[str, Any]:
         kept = _read(plan.out / file)
         fresh = [_read(job.folder / file) for job in plan.jobs if job.is_done]
         if kept is not None and fresh:
-            kept = kept[~(kept["fold"] + "-seed" + kept["seed"]).isin(_names(pd.concat(fresh)))]
+            kept = kept[~(kept["fold"] + "-seed" + kept["seed"]).isin(run_names(pd.concat(fresh)))]
         table = pd.concat([t for t in [kept, *fresh] if t is not None] or [pd.DataFrame()])
         if len(table):
             order = {job.name: i for i, job in enumerate(plan.jobs)}
@@ -305,7 +308,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     What an earlier run found stays as it was found: its commit, its machine, its minutes.
     """
     protocol = PROTOCOLS[plan.recipe.protocol.name]
-    finished = _names(predictions) if len(predictions) else set()
+    finished = run_names(predictions) if len(predictions) else set()
     known = facts_of(plan.out)
     minutes = known.get("minutes_by_job", {})
     fresh = {j.name: _progress(j) for j in plan.jobs if j.is_done and j.name not in minutes}
@@ -317,6 +320,8 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
     precisions |= {
         name: facts["precision"] for name, facts in fresh.items() if "precision" in facts
     }
+    digests = known.get("digest_by_job", {})
+    digests |= {job.name: job.digest for job in plan.jobs if job.name in fresh}
     costs = known.get("costs", {})
     costs |= {name: facts["cost"] for name, facts in fresh.items() if "cost" in facts}
     packages = ("numpy", *classic.PACKAGES) if plan.recipe.is_classic else ("torch", "numpy")
@@ -353,6 +358,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "parameters": parameter_count(plan.recipe, len(plan.labels)),
         **({"init": initial.facts} if (initial := plan.jobs[0].initial) else {}),
         **({"code": code.facts} if (code := plan.recipe.code) else {}),
+        **({"digest_by_job": digests} if digests else {}),  # not of runs before it was kept
         **({"precision_by_job": precisions} if precisions else {}),
         **({"costs": costs} if costs else {}),  # of the classic, which chooses one for each fold
         "published": plan.recipe.to_dict().get("published"),
@@ -412,7 +418,7 @@ def _refuse_other_results(plan: Plan) -> None:
     """Never mix the results of two recipes, or of two states of a corpus, in one folder."""
     for job in plan.jobs:
         refuse_other_job(job)
-    names = set() if (table := _read(plan.out / "predictions.csv")) is None else _names(table)
+    names = set() if (table := _read(plan.out / "predictions.csv")) is None else run_names(table)
     known = plan.jobs
     if not (is_scored := (plan.out / "scores.json").is_file()):
         known = tuple(job for job in known if job.is_done)  # stopped before they were scored
@@ -449,6 +455,26 @@ def other_data(plan: Plan, folder: Path) -> str:
             if here.get(name) != there.get(name):
                 was, is_now = (of.get(name, "not tested") for of in (there, here))
                 return f"'{name}' in fold '{fold}' was {was}, and is {is_now}"
+    if other := _other_parts(plan, folder, set(table["fold"])):
+        return f"fold '{other}' has other parts to train and validate on now"
+    digests = known.get("digest_by_job", {})
+    for job in plan.jobs:
+        if job.name in digests and digests[job.name] != job.digest:
+            return f"the audio, features, labels or agreement of '{job.name}' have changed"
+    return ""
+
+
+def _other_parts(plan: Plan, folder: Path, tested: set[str]) -> str:
+    """Return the first fold of a folder's predictions that was dealt otherwise, or ""."""
+    if not (path := folder / "folds.json").is_file():
+        return ""
+    here = {fold.name: fold for fold in plan.folds}
+    for there in read_folds(path):
+        fold = here.get(there.name)
+        if fold is None or fold.name not in tested:
+            continue
+        if any(set(getattr(fold, p)) != set(getattr(there, p)) for p in ("train", "valid")):
+            return fold.name
     return ""
 
 
@@ -468,12 +494,8 @@ def facts_of(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> pd.DataFrame | None:
-    """Return a table as the strings that are in it, if there is one; speaker "NA" is a name."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
-
-
-def _names(table: pd.DataFrame) -> set[str]:
-    return set(table["fold"] + "-seed" + table["seed"].astype(str))
+    """Return a table as the strings that are in it, if there is one."""
+    return read_strings(path) if path.is_file() else None
 
 
 def _progress(job: Job) -> dict[str, Any]:

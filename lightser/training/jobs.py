@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,14 +21,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lightser.corpora.splits import Fold
+from lightser.corpora.splits import CONTENT, Fold
 from lightser.errors import BadRecipe, LightserError
 from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
 from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
-from lightser.training.batches import Clips, features_of
+from lightser.training.batches import FEATURES_VERSION, Clips, features_of
 from lightser.training.checkpoint import drop_checkpoint
 from lightser.training.initial import Initial
 from lightser.training.loop import Point, Run, drive, predict, training_run
@@ -38,6 +39,9 @@ from lightser.whole import held, write_whole
 
 LOCK = "lock"  # held by the process that is at the job
 _DIGEST = "job.sha256"
+_TOLD = ("label", "speaker", "corpus", "agreement", CONTENT)  # of an utterance, to training
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +83,13 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that makes the job's numbers: recipe, labels, who is in which part."""
-        label = dict(zip(self.table["utterance"], self.table["label"], strict=True))
+        """SHA-256 of all that makes the job's numbers: recipe, features, what is in which part."""
         fold = [self.fold.train, self.fold.valid, self.fold.test]
-        labels = [[label[name] for name in part] for part in fold]
-        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, labels]
+        told = [column for column in _TOLD if column in self.table]
+        rows = self.table.set_index("utterance")[told].astype(str)
+        heard = rows.loc[[name for part in fold for name in part]].to_numpy().tolist()
+        facts = [self.recipe.sha256(), self.labels, fold, self.seed, self.select, heard]
+        facts.append(FEATURES_VERSION)
         if self.initial is not None:
             facts.append(self.initial.facts)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -144,15 +150,35 @@ def run_job(job: Job) -> Path:
 def job_run(job: Job) -> Run:
     """Do all of a job but the gradients, which it asks for; see :func:`training_run`."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    with held(job.folder / LOCK, wait=True):
+
+    def say_so() -> None:
+        log.warning("%s: another process is at it; waiting for that to end", job.name)
+
+    with held(job.folder / LOCK, wait=True, waits=say_so):
         refuse_other_job(job)
-        if job.is_done:  # by whoever held it
+        if job.is_done or _is_collected(job):  # by whoever held it
             return []
         write_whole(job.folder / _DIGEST, job.digest)
         if job.recipe.is_classic:
             run_classic(job)
             return []
         return (yield from _training_run(job))
+
+
+def _is_collected(job: Job) -> bool:
+    """Whether the results hold it already; then what its folder held may be gone."""
+    path = job.folder.parent.parent / "predictions.csv"
+    return path.is_file() and job.name in run_names(read_strings(path))
+
+
+def read_strings(path: Path) -> pd.DataFrame:
+    """Return a table as the strings that are in it; speaker "NA" is a name."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def run_names(table: pd.DataFrame) -> set[str]:
+    """Return the names of the jobs that a table of predictions holds."""
+    return set(table["fold"] + "-seed" + table["seed"])
 
 
 def _training_run(job: Job) -> Run:
