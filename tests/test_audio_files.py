@@ -570,6 +570,13 @@ BAD = {
         cut(encoded(noise(9 * RATE), RATE, "OGG", "OPUS")),
         r"truncated, breaks off after \d.\d\d s",
     ),
+    "truncated SVX": (cut(encoded(noise(RATE), RATE, "SVX")), r"declares 1.00 s and holds 0.50 s"),
+    "truncated VOC": (cut(encoded(noise(RATE), RATE, "VOC")), r"declares 1.00 s and holds 0.50 s"),
+    "truncated SPHERE": (
+        cut(encoded(noise(RATE), RATE, "NIST", "ULAW"), 0.53),
+        r"declares 1.00 s and holds 0.50 s",
+    ),
+    "joined Vorbis": (2 * encoded(noise(RATE), RATE, "OGG"), r"only the first would be heard"),
     "truncated MP3": (cut(mp3(2, 0.5)), r"declares 2.00 s and holds (0.9|1.0)\d s"),
     "truncated MP3 without a note": (cut(b"".join(mp3_frames(mp3(2, 0.5))), 0.501), r"breaks off"),
     "truncated MP3 in WAV": (cut(MP3_IN_WAV), r"breaks off after (0.9|1.0)\d s"),
@@ -775,6 +782,16 @@ def test_a_file_on_disk_is_read_without_asking_python(tmp_path):
 def test_samples_in_memory_are_not_a_file():
     with pytest.raises(BadAudio, match="got ndarray"):
         read_audio(noise(RATE))
+
+
+@pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])
+def test_an_ogg_that_ends_with_a_page_that_is_not_the_last_may_be_truncated(coding):
+    whole = encoded(noise(9 * RATE), RATE, "OGG", coding)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        length = len(read(whole))
+    with pytest.warns(LightserWarning, match="may be truncated, as no page of it is marked"):
+        assert len(read(whole[: whole.rfind(b"OggS")])) < length
 
 
 def test_info_sees_that_a_file_is_truncated():

@@ -4,7 +4,9 @@ Extensions lie; the first bytes do not. Only what the base decoder (libsndfile) 
 not tell us, is looked at here.
 """
 
+import math
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,7 +110,7 @@ def _layout(head: bytes) -> _Layout | None:
     """Return the layout of a file in chunks that holds nothing but sound."""
     if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
         return _Layout(12, "big" if head[:4] == b"RIFX" else "little")
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
         return _Layout(12, "big")
     if head[:4] == b"caff":
         return _Layout(8, "big", size=8, step=1)
@@ -154,23 +156,59 @@ class Extent:
 
 
 def sound_bytes(file: BinaryIO) -> Extent | None:
-    """Return the extent of the sound in a WAV, AIFF, CAF, W64 or AU file; None in others.
+    """Return the extent of the sound in a file that declares it; None in others.
 
-    A length that the writer could not know is taken to be what is there.
+    These are WAV, AIFF, CAF, W64, AU, SVX, VOC and NIST SPHERE. A length that the writer could not
+    know is taken to be what is there.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
     sound = None
     if layout := _layout(head):
         chunks = _chunks(file, layout)
-        sound = next((c for c in chunks if c.name[:4] in (b"data", b"SSND")), None)
+        sound = next((c for c in chunks if c.name[:4] in (b"data", b"SSND", b"BODY")), None)
     elif head[:4] in (b".snd", b"dns.") and len(head) >= 12:  # AU has no chunks
         start, size = struct.unpack_from(">2I" if head[0] == ord(".") else "<2I", head, 4)
         sound = _Chunk(b"", start, size)
+    elif head[:8] == b"NIST_1A\n":
+        sound = _sphere_sound(file)
+    elif head[:20] == b"Creative Voice File\x1a":
+        return _voc_extent(file)
     if sound is None:
         return None
     present = max(file.seek(0, os.SEEK_END) - sound.start, 0)
     return Extent(present if _is_streamed(sound.size) else sound.size, present)
+
+
+def _sphere_sound(file: BinaryIO) -> _Chunk | None:
+    """Return where the sound of a NIST SPHERE file is, if its header says how much it is."""
+    file.seek(8)
+    begin = file.read(8).strip()  # "   1024\n"
+    header = file.read(int(begin)) if begin.isdigit() else b""
+    fields = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (\d+)", header, re.MULTILINE))
+    try:
+        counts = [int(fields[k]) for k in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    except KeyError:
+        return None
+    return _Chunk(b"", int(begin), math.prod(counts))
+
+
+def _voc_extent(file: BinaryIO) -> Extent | None:
+    """Return the extent of a Creative Voice file: blocks of a type, 24 bits of size, content."""
+    end, declared, present = file.seek(0, os.SEEK_END), 0, 0
+    file.seek(20)
+    at = int.from_bytes(file.read(2), "little")
+    for _ in range(1000):
+        file.seek(at)
+        head = file.read(4)
+        if len(head) < 4:  # ended, by a block of type 0 or otherwise
+            break
+        size = int.from_bytes(head[1:], "little")
+        if head[0] in (1, 2, 9):  # sound, more of it, sound with a longer header
+            declared += size
+            present += min(size, end - at - 4)
+        at += 4 + size
+    return Extent(declared, present) if declared else None
 
 
 def _is_streamed(size: int) -> bool:
@@ -191,11 +229,40 @@ def ends_early(file: BinaryIO) -> bool:
 
 def _is_cut_ogg(file: BinaryIO) -> bool:
     """Say whether an Ogg file breaks off inside a page (RFC 3533, section 6)."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - 2**16, 0))  # the longest page is 65,307 bytes
-    tail = file.read()
-    page = tail[tail.rfind(b"OggS") :]
+    page = _last_page(file)
     if len(page) < 27 or len(page) < 27 + page[26]:
         return True
     segments = page[27 : 27 + page[26]]
     return len(page) < 27 + len(segments) + sum(segments)
+
+
+def _last_page(file: BinaryIO) -> bytes:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 2**16, 0))  # the longest page is 65,307 bytes
+    tail = file.read()
+    return tail[tail.rfind(b"OggS") :]
+
+
+def is_joined_ogg(file: BinaryIO) -> bool:
+    """Say whether a stream of an Ogg file begins where others have gone on already."""
+    at, has_gone_on = 0, False
+    while True:
+        file.seek(at)
+        page = file.read(27 + 255)
+        if len(page) < 27 or page[:4] != b"OggS":
+            return False
+        begins = bool(page[5] & _BEGINS)
+        if begins and has_gone_on:
+            return True
+        has_gone_on = has_gone_on or not begins
+        segments = page[27 : 27 + page[26]]
+        at += 27 + len(segments) + sum(segments)
+
+
+def is_unended_ogg(file: BinaryIO) -> bool:
+    """Say whether the last page of an Ogg file is not marked as the last, as it has to be."""
+    page = _last_page(file)
+    return len(page) > 5 and not page[5] & _ENDS
+
+
+_BEGINS, _ENDS = 2, 4  # flags of a page

@@ -5,6 +5,7 @@ Shapes: N frames of a block, C channels. A frame is one sample of each channel.
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
@@ -18,10 +19,12 @@ from lightser.audio.containers import (
     Container,
     ends_early,
     foreign_container,
+    is_joined_ogg,
+    is_unended_ogg,
     sound_bytes,
 )
 from lightser.audio.mpeg import scan_mp3
-from lightser.errors import BadAudio, MissingExtra
+from lightser.errors import BadAudio, LightserWarning, MissingExtra
 
 Block: TypeAlias = npt.NDArray[np.float32]
 Got = TypeVar("Got")
@@ -178,6 +181,8 @@ def _breaks_off(name: str, done: int, decoder: Decoder) -> BadAudio:
 @contextmanager
 def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder]:
     extent, is_cut, mp3 = sound_bytes(file), ends_early(file), None
+    if head[:4] == b"OggS" and not is_cut:
+        _check_ogg(file, name)
     if extent is None and head[:4] not in (b"OggS", b"fLaC") and (mp3 := scan_mp3(file)):
         file = mp3.view(file)
     file.seek(0)
@@ -224,6 +229,21 @@ def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder
         elif sound.format == "MP3":
             decoder.declared = None  # layers I and II: an estimate from the first frame
         yield decoder
+
+
+def _check_ogg(file: BinaryIO, name: str) -> None:
+    """Refuse streams of which libsndfile reads but the first; warn of one that may go on."""
+    if is_joined_ogg(file):
+        raise BadAudio(
+            f"{name}: Ogg files joined one behind another, of which only the first would be heard; "
+            f"convert it, e.g. ffmpeg -i {name} whole.flac"
+        )
+    if is_unended_ogg(file):
+        warnings.warn(
+            f"{name}: may be truncated, as no page of it is marked as the last",
+            LightserWarning,
+            stacklevel=2,
+        )
 
 
 class _Ffmpeg:
