@@ -280,7 +280,8 @@ def fingerprint_of(folders: Iterable[Path]) -> str:
     digests = sorted(
         hashlib.sha256((folder / file).read_bytes()).hexdigest()
         for folder in folders
-        for file in ("scores.json", "predictions.csv")
+        for file in ("scores.json", "predictions.csv", "history.csv", "recipe.toml")
+        if (folder / file).is_file()
     )
     return f"made of results {hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}"
 
