@@ -444,6 +444,56 @@ def test_results_of_other_data_are_neither_kept_nor_taken_nor_quoted(tmp_path):
     assert adopt(plan_of(table, "two"), tmp_path) == plan.out
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"recipe_sha256": "0"}, "of another recipe"),
+        ({"labels": ["fear"]}, "of other labels"),
+        ({"complete": False}, "incomplete"),
+        ({"speaker_independent": False}, "not honest"),
+        ({"selected_on": "test_wa"}, "not honest"),
+        ({"seeds": [1]}, ""),
+    ],
+)
+def test_only_whole_honest_results_of_the_recipe_are_quoted_and_taken_over(tmp_path, changed, said):
+    choice = recipe(optim=Optim(updates=1, batch_size=4))
+    plan = make_plan(choice, tiny_corpus(), name="one", out=tmp_path / "one")
+    scores = run(plan, engine="serial")
+    (plan.out / "scores.json").write_text(json.dumps(scores | changed))
+    if said:
+        with pytest.raises(BadResults, match=said):
+            check_quotable(plan, plan.out)
+    if {"recipe_sha256", "complete", "seeds"} & set(changed):
+        assert adopt(dataclasses.replace(plan, out=tmp_path / "two"), tmp_path) is None
+
+
+def test_a_digest_is_of_all_that_makes_a_job_s_numbers_and_of_nothing_else(tmp_path, monkeypatch):
+    job = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path).jobs[0]
+    fold, table, first = job.fold, job.table, tiny_corpus().index == 0
+    moved = dataclasses.replace(fold, train=fold.train[1:], valid=(*fold.valid, fold.train[0]))
+    changes = [
+        {"recipe": recipe(optim=Optim(epochs=4, batch_size=4))},
+        {"labels": job.labels[::-1]},
+        {"fold": moved},
+        {"seed": 1},
+        {"select": "last"},
+        *(
+            {"table": table.assign(**{column: table[column].mask(first, other)})}
+            for column, other in (
+                ("label", "disgust"), ("speaker", "s9"), ("corpus", "nemo"), ("agreement", 0.1),
+                ("content", "0"),
+            )
+        ),
+    ]  # fmt: skip
+    digests = [job.digest, *(dataclasses.replace(job, **change).digest for change in changes)]
+    monkeypatch.setattr(jobs, "FEATURES_VERSION", -1)
+    assert len({*digests, job.digest}) == len(changes) + 2
+    monkeypatch.undo()
+    elsewhere = table.assign(file=table["file"] + "x", text="")
+    for change in ({"table": elsewhere}, {"folder": tmp_path / "x"}, {"device": "cuda"}):
+        assert dataclasses.replace(job, **change).digest == job.digest
+
+
 def test_results_of_folds_that_were_dealt_otherwise_are_not_kept_as_they_are(tmp_path):
     choice = recipe(optim=Optim(updates=1, batch_size=4))
     plan = make_plan(choice, tiny_corpus(), name="t", out=tmp_path / "r")
