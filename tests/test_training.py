@@ -538,10 +538,10 @@ def test_a_changed_recipe_does_not_go_on_where_the_old_one_was_stopped(tmp_path)
 
 def test_results_stay_as_they_were_found(tmp_path):
     plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r")
-    jobs = [dataclasses.replace(job, commit="abc") for job in plan.jobs]
-    for job in jobs[:2]:
+    begun = [dataclasses.replace(job, commit="abc") for job in plan.jobs]
+    for job in begun[:2]:
         run_job(job)
-    collect(dataclasses.replace(plan, jobs=tuple(jobs)))
+    collect(dataclasses.replace(plan, jobs=tuple(begun)))
     path = tmp_path / "r" / "scores.json"
     facts = json.loads(path.read_text())
     path.write_text(json.dumps(facts | {"machine": "another", "versions": {"torch": "1.0"}}))
@@ -552,10 +552,12 @@ def test_results_stay_as_they_were_found(tmp_path):
     before["precision_by_job"] = dict.fromkeys(before["minutes_by_job"], "float32")
     assert json.loads(path.read_text()) == before
     last = dataclasses.replace(plan.jobs[2], commit="def")
+    last.folder.mkdir()
+    jobs.tell(dataclasses.replace(last, commit="abc"), {"update": 1})  # then it was stopped
     run_job(last)
     later = collect(plan)
     assert later["commit"] == "abc, def" and later["machine"] != "another"
-    assert later["commit_by_job"][last.name] == "def"
+    assert later["commit_by_job"][last.name] == "abc, def"
 
 
 def test_half_precision_where_there_are_units_for_it(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -334,7 +334,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "recipe_sha256": plan.recipe.sha256(),
         "title": plan.recipe.title,
         "system": plan.recipe.system,
-        "commit": ", ".join(dict.fromkeys(commits.values())) or commit(),
+        "commit": _each(commits.values()) or commit(),
         "commit_by_job": commits,
         "seeds": list(plan.recipe.seeds),
         "epochs": plan.recipe.optim.epochs,
@@ -367,6 +367,11 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "minutes": round(sum(minutes.values()), 1),
         "minutes_by_job": minutes,
     }
+
+
+def _each(lists: Iterable[str]) -> str:
+    """Return what lists with commas name, each once."""
+    return ", ".join(dict.fromkeys(filter(None, ", ".join(lists).split(", "))))
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

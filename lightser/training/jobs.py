@@ -236,8 +236,13 @@ def run_classic(job: Job) -> None:
 
 
 def tell(job: Job, facts: dict[str, Any]) -> None:
-    """Write how far a job is."""
-    write_whole(job.folder / "progress.json", json.dumps({**facts, "commit": job.commit}))
+    """Write how far a job is, and the commits of the code that has been at it."""
+    path = job.folder / "progress.json"
+    before = (
+        json.loads(path.read_text(encoding="utf-8")).get("commit", "") if path.is_file() else ""
+    )
+    commits = dict.fromkeys(filter(None, [*before.split(", "), job.commit]))
+    write_whole(path, json.dumps({**facts, "commit": ", ".join(commits)}))
 
 
 def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
