@@ -9,6 +9,11 @@ def spoken(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
+def is_unicode(name: str) -> bool:
+    """Say whether a name of a file can stand in a text."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
 def printable(text: str) -> str:
     r"""Return text of one line, with escapes for what a terminal would obey and not show.
 

@@ -69,6 +69,23 @@ def free_place(path: Path, *, mark: str, kind: str, overwrite: bool) -> Path:
     return place
 
 
+def writable_folder(path: Path) -> None:
+    """Make a folder, if it is not there, in which something can be written: ask before the work.
+
+    Raises:
+        LightserError: it cannot be made, or nothing can be written there.
+    """
+    if path.exists() and not path.is_dir():
+        raise LightserError(f"'{path}' is no folder; give another one to write to")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        trial = path / f".{secrets.token_hex(4)}"
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        raise LightserError(f"'{path}' cannot be written: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def replacing_folder(place: Path) -> Iterator[Path]:
     """Give a folder to fill beside ``place``, which it becomes if all goes well.

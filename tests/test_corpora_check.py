@@ -185,6 +185,17 @@ def test_table_writes_audformat_that_we_read_back(run, sorted_by_label):
     assert "3 utterances, 3 speakers" in out
 
 
+def test_table_never_replaces_what_it_reads(run, sorted_by_label, tmp_path):
+    clip = sorted_by_label / "anger" / "10b10Wa.flac"
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"file,label\n{clip},anger\n")
+    for reads, source, out in (("folder", sorted_by_label, clip), ("table", listed, listed)):
+        before = out.read_bytes()
+        code, _, err = run("table", reads, source, "--out", out)
+        assert code == 2 and "is read here; give the name of another file" in err
+        assert out.read_bytes() == before
+
+
 def test_table_reads_any_column_names(run, sorted_by_label, tmp_path):
     (tmp_path / "list.csv").write_text("clip,felt\nanger/10b10Wa.flac,Wut\n")
     names = ("-o", "columns.file=clip", "-o", "columns.label=felt", "-o", "labels.Wut=anger")

@@ -1,7 +1,9 @@
 """The loaders, on the real corpora where they are, and on small copies and slips anywhere."""
 
+import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -176,10 +178,31 @@ def test_nemo_with_another_list_is_refused(tmp_path, text, words):
 def test_folders_are_labels_and_a_pattern_finds_the_speaker(tmp_path):
     touch(tmp_path, "anger/03a.wav", "anger/08/deep.ogg", "joy/12b.flac", "notes.txt", "top.wav")
     touch(tmp_path, "anger/._03a.wav", ".cache/x.wav")
-    table = load_corpus("folder", tmp_path, speaker=r"/(\d\d)")
+    with pytest.warns(LightserWarning, match="in no folder by label: 1 audio files, such as top.w"):
+        table = load_corpus("folder", tmp_path, speaker=r"/(\d\d)")
     assert list(table["label"]) == ["anger", "anger", "joy"]
     assert list(table["speaker"]) == ["03", "08", "12"]
     assert list(table["utterance"]) == ["03a", "deep", "12b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes in folders there")
+def test_no_file_of_a_folder_by_label_is_lost_without_a_word(tmp_path):
+    touch(tmp_path, "anger/a.wma", "anger/b.wav", "fear/c.wav")
+    os.mkfifo(tmp_path / "anger/pipe.wav")
+    (tmp_path / "joy").symlink_to(tmp_path / "fear")
+    table = load_corpus("folder", tmp_path, speaker=r"/(\w)")
+    assert list(table["utterance"]) == ["anger/a", "anger/b", "fear/c", "joy/c"]
+    touch(tmp_path, "anger/b.flac")
+    with pytest.raises(BadCorpus, match=r"b\.flac and .*b\.wav are the same utterance; keep one"):
+        load_corpus("folder", tmp_path, speaker=r"/(\w)")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
+def test_a_name_that_is_not_unicode_is_said(tmp_path):
+    (tmp_path / "anger").mkdir()
+    Path(os.fsdecode(bytes(tmp_path / "anger") + b"/x\xff.wav")).touch()
+    with pytest.raises(BadCorpus, match="is not Unicode"):
+        load_corpus("folder", tmp_path, speaker=r"/(\w)")
 
 
 def test_a_named_group_of_the_pattern_is_the_speaker(tmp_path):

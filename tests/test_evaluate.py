@@ -319,4 +319,8 @@ def test_a_card_quotes_no_training_score_none_of_one_speaker_and_none_of_a_part(
         table.write(f"silence,{silence},anger,b,two\n")
     part = evaluate(model, given, "--on-card")
     assert part.exit_code == 2 and "quotes whole corpora" in part.stderr
+    for bundled in ("default", "emodb-light_sernet"):
+        shared = evaluate(bundled, given, "--on-card")
+        assert isinstance(shared.exception, LightserError)
+        assert "comes with lightser" in str(shared.exception)
     assert (model / "card.json").read_bytes() == before

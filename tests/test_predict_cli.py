@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -208,9 +209,19 @@ def test_audio_is_known_by_its_name_or_its_first_bytes(
 
 
 def test_a_pipe_in_a_folder_does_not_make_us_wait(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "pipe.wav"):
+        os.mkfifo(tmp_path / name)
     files, problems = find_audio([str(tmp_path)])
     assert files == [] and len(problems) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of another kind")
+def test_where_nobody_listens_to_us_nothing_is_said(model: Path) -> None:
+    words = [sys.executable, "-m", "lightser", "predict", "--model", str(model), str(ANGER)]
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = f"{shlex.join(words)} {closed}"
+        done = subprocess.run(command, shell=True, capture_output=True, timeout=60)
+        assert done.returncode == 0 and done.stderr == b""
 
 
 def lightser(*words: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:

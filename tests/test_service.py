@@ -603,6 +603,7 @@ def test_the_description_can_be_printed() -> None:
         ("smooth_s=-1", 400, "Smoothing over -1.0 s; give 0 or more"),
         ("smooth_s=inf", 400, "must be a number"),
         ("vad=perhaps", 400, "vad must be true or false, got 'perhaps'"),
+        ("window=1", 400, "Unknown query parameter 'window'; did you mean 'window_s'?"),
     ],
 )
 def test_wrong_parameters_are_refused(
@@ -1146,6 +1147,7 @@ def test_a_segment_comes_while_the_audio_still_does(server: Server) -> None:
     ("query", "refusal"),
     [
         ("encoding=mp3", (400, "bad_request")),
+        ("samplerate=8000", (400, "bad_request")),
         ("sample_rate=1", (400, "bad_request")),
         ("sample_rate=16000.5", (400, "bad_request")),
         ("sample_rate=1e99", (400, "bad_request")),

@@ -177,6 +177,11 @@ def test_parts_run_beside_each_other_make_the_whole(world, lightser, monkeypatch
         (["train", "tiny.toml", "--out", "m", "--device", "tpu"], "No device 'tpu'; give cpu"),
         (["reproduce", "tiny.toml", "--device", "cuda:99"], "no device 'cuda:99' here"),
         (["train", "tiny.toml", "--out", "m"], "trains on folder: say where it is"),
+        (
+            ["reproduce", "tiny.toml", "--corpus", "folder=corpus", "--out", "tiny.toml"],
+            "'tiny.toml' is no folder",
+        ),
+        (["reproduce", "tiny.toml", "--table", "gone/x.md"], "there is no folder gone; make it"),
     ],
 )
 def test_bad_words_get_one_line_and_exit_2(world, lightser, monkeypatch, words, answer):

@@ -14,6 +14,14 @@ from typing import BinaryIO, Literal
 
 HEAD_BYTES = 64
 
+# In a folder, what is named like audio is taken for audio, so that a broken file is reported and
+# not passed over. Films are not; name them one by one.
+EXTENSIONS = (
+    *(".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
+    *(".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".wv", ".ape", ".tta"),
+    *(".m4a", ".m4b", ".aac", ".weba", ".webm", ".wma", ".amr", ".3gp"),
+)
+
 # Lengths that a program writes when it cannot go back to fill in the true one (a pipe): the largest
 # number that fits, less a header. They promise nothing.
 _STREAMED = (

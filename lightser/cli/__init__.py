@@ -47,6 +47,9 @@ def _options(
 def main() -> None:
     """Run the command line; our own errors, and interrupts, become one line on stderr."""
     import_siblings(__name__, __path__)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # for names of files and signs of any language
         is_seen = sys.stdout.isatty()
         sys.stdout.reconfigure(encoding=None if is_seen else "utf-8", errors="replace")
@@ -55,8 +58,7 @@ def main() -> None:
             with ending_in_order():
                 app()
         finally:
-            if sys.stdout:  # None: it is closed
-                sys.stdout.flush()  # while a full disk can still be told
+            sys.stdout.flush()  # while a full disk can still be told
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from lightser.cli.own_code import HELP as CODE_HELP
 from lightser.cli.own_code import run_own_code
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, LightserError, MissingExtra, UnknownName
+from lightser.names import printable
 
 if TYPE_CHECKING:
     from lightser.corpora import Corpus
@@ -155,7 +157,7 @@ def report(found: "Check") -> None:
     ]:
         print(f"{what}: {len(names) or 'none'}")
         for one in names:
-            print(f"  {one}")
+            print(f"  {printable(one)}")
     print(f"whole: {'no' if found.faults else 'yes' if found.expected else 'all can be read'}")
 
 
@@ -188,6 +190,9 @@ def table(
     run_own_code(code)
     with spoken_warnings():
         utterances = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
+    read = {*utterances["file"], *([folder] if folder.is_file() else [])}
+    if out is not None and os.path.realpath(out) in map(os.path.realpath, read):
+        raise LightserError(f"{out}: is read here; give the name of another file to write")
     if out is None:
         utterances.to_csv(sys.stdout, index=False, lineterminator="\n")
         return

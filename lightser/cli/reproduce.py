@@ -17,7 +17,7 @@ from lightser.cli.precision import say_precision
 from lightser.cli.warned import spoken_warnings
 from lightser.cluster import name_cluster
 from lightser.errors import BadRecipe, BadResults, MissingExtra
-from lightser.whole import write_whole
+from lightser.whole import writable_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +105,8 @@ def reproduce(
 
     if table is not None and table.suffix not in SUFFIXES:
         raise BadResults(f"--table {table} must end in {' or '.join(SUFFIXES)}")
+    if table is not None and not table.parent.is_dir():
+        raise BadResults(f"--table {table}: there is no folder {table.parent}; make it first")
     if address is not None:
         engine = name_cluster(engine, address, default="local")
     if quick and length != 1:
@@ -128,6 +130,8 @@ def reproduce(
     for name, recipe in recipes.items():
         if (needed := recipe.corpus.name) not in folders:
             typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
+    if not plan:
+        writable_folder(root)
     repeats = repeats_of(plans)
     if part is not None:
         plans = share_out(plans, *parse_part(part), but=repeats)

@@ -133,6 +133,8 @@ def check_corpus(
     readable = table[~table["utterance"].isin(list(unreadable))]
     groups = duplicates(readable, pd.Series([h for h in hashes if h], index=readable.index))
     published = {frozenset(group) for group in corpus.duplicates}
+    for member in set(table["corpus"]) & set(CORPORA) - {name}:  # of several corpora together
+        published |= {frozenset(f"{member}-{u}" for u in g) for g in CORPORA[member].duplicates}
     return Check(
         corpus=corpus,
         root=root,

@@ -3,14 +3,16 @@
 Who speaks is in no folder name, so it takes a pattern that finds the speaker in the path.
 """
 
+import os
 import re
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
 from lightser.corpora import CORPORA, Corpus
-from lightser.corpora.utterances import AUDIO_SUFFIXES, make_table
+from lightser.corpora.utterances import is_audio_file, make_table
 from lightser.errors import BadCorpus, LightserWarning
 
 
@@ -32,18 +34,25 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
     """
     if not root.is_dir():
         raise BadCorpus(f"There is no folder {root}")
-    found = sorted(
-        file
-        for file in root.absolute().glob("*/**/*")
-        if file.suffix.lower() in AUDIO_SUFFIXES and not hidden(file.relative_to(root.absolute()))
-    )
+    everything = audio_below(root.absolute())
+    found = [file for file in everything if file.parent != root.absolute()]
     if not found:
         raise BadCorpus(f"{root} holds no audio files in folders by label, as anger/x.wav")
+    if beside := [file.name for file in everything if file.parent == root.absolute()]:
+        warnings.warn(
+            f"{root}: left out, as they are in no folder by label: {len(beside)} audio files, "
+            f"such as {beside[0]}",
+            LightserWarning,
+            stacklevel=2,
+        )
 
     paths = [file.relative_to(root.absolute()) for file in found]
     stems = [path.stem for path in paths]
     # anger/01.wav and fear/01.wav are two utterances; their ids need the folder.
     names = stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]
+    for i, j in pairwise(sorted(range(len(names)), key=names.__getitem__)):
+        if names[i] == names[j]:
+            raise BadCorpus(f"{found[i]} and {found[j]} are the same utterance; keep one")
     speakers = [""] * len(paths)
     if speaker:
         pattern = speaker_pattern(speaker)
@@ -62,13 +71,23 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
     return make_table(rows, corpus="folder", language=language)
 
 
-def hidden(path: Path) -> bool:
-    """Return whether the path or a folder on it is hidden.
+def audio_below(root: Path) -> list[Path]:
+    """Return the audio files below a folder, in order; what is hidden is left out.
 
-    >>> hidden(Path("anger/._03a.wav")), hidden(Path("anger/03a.wav"))
-    (True, False)
+    Raises:
+        BadCorpus: a folder cannot be listed.
     """
-    return any(part.startswith(".") for part in path.parts)
+
+    def refuse(error: OSError) -> None:
+        raise BadCorpus(f"{error.filename} cannot be listed: {error.strerror}")
+
+    here = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+    found = [entry for entry in here if not entry.is_dir()]
+    for folder in filter(Path.is_dir, here):  # or a link to one
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(filter(is_audio_file, found))
 
 
 def speaker_pattern(text: str) -> re.Pattern[str]:

@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from lightser.audio.containers import EXTENSIONS
 from lightser.audio.files import audio_info, read_audio
 from lightser.errors import BadCorpus
+from lightser.names import is_unicode, printable
 from lightser.whole import write_whole
 
 COLUMNS = {
@@ -43,10 +45,6 @@ NEVER_EMPTY = ("utterance", "file", "label", "corpus")
 GENDERS = ("female", "male", "")
 STYLES = ("improvised", "scripted", "acted", "")
 
-AUDIO_SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".aac", ".webm"
-)  # fmt: skip
-
 
 def make_table(rows: Iterable[Mapping[Any, Any]], **same: Any) -> pd.DataFrame:
     """Return a checked table of ``rows``; ``same`` holds for every row.
@@ -56,7 +54,11 @@ def make_table(rows: Iterable[Mapping[Any, Any]], **same: Any) -> pd.DataFrame:
     >>> make_table([{"file": "/a/x.wav", "label": "anger"}], corpus="mine").loc[0, "utterance"]
     'x'
     """
-    table = pd.DataFrame([{**same, **row} for row in rows])
+    rows = [{**same, **row} for row in rows]
+    for text in (value for row in rows for value in row.values() if isinstance(value, str)):
+        if not is_unicode(text):
+            raise BadCorpus(f"The name {printable(text)} is not Unicode (UTF-8); rename it")
+    table = pd.DataFrame(rows)
     if table.empty:
         raise BadCorpus("The corpus holds no utterances")
     for column in COLUMNS:
@@ -248,12 +250,17 @@ def find_audio(root: Path, pattern: str) -> dict[str, Path]:
         raise BadCorpus(f"There is no folder {root}")
     found: dict[str, Path] = {}
     for file in sorted(root.absolute().glob(pattern)):
-        if file.suffix.lower() not in AUDIO_SUFFIXES or file.name.startswith("."):
+        if not is_audio_file(file) or file.name.startswith("."):
             continue
         if file.stem in found:
             raise BadCorpus(f"{found[file.stem]} and {file} are the same utterance; keep one")
         found[file.stem] = file
     return found
+
+
+def is_audio_file(path: Path) -> bool:
+    """Say whether it is named like audio, and no pipe or device, whose reading would not end."""
+    return path.name.lower().endswith(EXTENSIONS) and not (path.exists() and not path.is_file())
 
 
 def content_hash(file: str | Path, start: float = np.nan, end: float = np.nan) -> str:

@@ -4,17 +4,10 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 
+from lightser.audio.containers import EXTENSIONS
 from lightser.errors import BadAudio, LightserError
 
-# In a folder, what is named like audio is taken for audio, so that a broken file is reported and
-# not passed over. Films are not; name them one by one.
-EXTENSIONS = (
-    *(".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
-    *(".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".wv", ".ape", ".tta"),
-    *(".m4a", ".m4b", ".aac", ".weba", ".webm", ".wma", ".amr", ".3gp"),
-)
-
-# And what begins like audio is, whatever its name: (offset, bytes there).
+# What begins like audio is audio, whatever its name: (offset, bytes there).
 _SIGNATURES = (
     (8, b"WAVE"),  # RIFF, RIFX, RF64
     (0, b"riff\x2e\x91\xcf\x11"),  # Sony Wave64
@@ -82,11 +75,11 @@ def _audio_below(folder: str, problems: list[LightserError]) -> Iterator[str]:
 
 def is_audio(path: str) -> bool:
     """Say whether a file is named like audio, or begins like it."""
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
+        return False
     if path.lower().endswith(EXTENSIONS):
         return True
     try:
-        if not os.path.isfile(path):  # opening a pipe would wait
-            return False
         with open(path, "rb") as file:
             head = file.read(16)
     except OSError:

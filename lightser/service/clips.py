@@ -2,14 +2,15 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lightser.errors import LightserError
+from lightser.errors import LightserError, UnknownName
 from lightser.inference.recognizer import Recognizer
 from lightser.inference.segments import Segment
 from lightser.inference.smoothing import Smoothing
@@ -24,6 +25,7 @@ from lightser.service.limits import Limits, Refusal, bad_request, check_hop, che
 async def predict(request: Request) -> Response:
     """Answer with the emotion of a whole clip."""
     desk: Desk = request.app.state.desk
+    refuse_unknown(request.query_params, ASKED)
     name, recognizer = asked_for(desk, request.query_params)
     with desk.requests.take():
         clip = await _hear_body(request, desk, recognizer)
@@ -36,6 +38,7 @@ async def predict(request: Request) -> Response:
 async def segments(request: Request) -> Response:
     """Answer with the emotion of each stretch of a clip."""
     desk: Desk = request.app.state.desk
+    refuse_unknown(request.query_params, (*ASKED, *CUT))
     name, recognizer = asked_for(desk, request.query_params)
     cutting = Cutting.of(request.query_params, recognizer)
     with desk.requests.take():
@@ -50,6 +53,17 @@ async def segments(request: Request) -> Response:
         "warnings": clip.warnings,
     }
     return JSONResponse(answer)
+
+
+def refuse_unknown(query: QueryParams, known: Iterable[str]) -> None:
+    """Refuse a query with a slip in it, which else would be answered as if it were not there.
+
+    Raises:
+        Refusal: 400, a parameter that is not known.
+    """
+    for name in query:
+        if name not in known:
+            raise bad_request(str(UnknownName("query parameter", name[:50], known)))
 
 
 def asked_for(desk: Desk, query: QueryParams) -> tuple[str, Recognizer]:
@@ -126,6 +140,10 @@ class Cutting:
             smoothing=Smoothing(time_s=self.smooth_s) if self.smooth_s else None,
             gate=SpeechGate() if self.vad else None,
         )
+
+
+ASKED = ("model", "labels")  # what a query may say of who answers
+CUT = tuple(field.name for field in fields(Cutting))
 
 
 def cut(recognizer: Recognizer, clip: Clip, cutting: Cutting, limits: Limits) -> list[Segment]:

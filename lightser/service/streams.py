@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.errors import LightserError
 from lightser.inference.segments import Segment
-from lightser.service.clips import Cutting, asked_for, number
+from lightser.service.clips import ASKED, CUT, Cutting, asked_for, number, refuse_unknown
 from lightser.service.desk import Desk
 from lightser.service.entrance import STREAM_PROTOCOL, deny
 from lightser.service.limits import Refusal, bad_request
@@ -52,6 +52,7 @@ class Talk:
     def __init__(self, socket: WebSocket, desk: Desk):
         self.socket, self.desk = socket, desk
         query = socket.query_params
+        refuse_unknown(query, (*ASKED, *CUT, "encoding", "sample_rate", "channels"))
         self.name, recognizer = asked_for(desk, query)
         self.cutting = Cutting.of(query, recognizer)
         self.encoding = query.get("encoding", "pcm16")

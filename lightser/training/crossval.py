@@ -48,7 +48,7 @@ from lightser.training.jobs import (
 )
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import read_predictions, score_predictions
-from lightser.whole import held, write_whole
+from lightser.whole import held, writable_folder, write_whole
 
 QUICK_FOLDS = 2
 
@@ -186,7 +186,7 @@ def run(
     done: Callable[[Job, dict[str, Any]], None] = lambda job, scores: None,
 ) -> dict[str, Any]:
     """Run the jobs that are missing, collecting results after each, and return the scores."""
-    plan.out.mkdir(parents=True, exist_ok=True)
+    writable_folder(plan.out)
     _refuse_other_results(plan)
     _write_folds_and_recipe(plan)
     missing = missing_jobs(plan)

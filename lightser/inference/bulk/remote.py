@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
+from lightser.audio.containers import EXTENSIONS
 from lightser.errors import BadAudio, LightserError, MissingExtra
-from lightser.inference.finding import EXTENSIONS
 
 # Files that a process fetches while it listens to another: a store answers late, but many at once.
 _AHEAD = 4

@@ -100,8 +100,8 @@ def lines_of(task: Task, block: Block) -> Iterator[str]:
                         channel,
                         *(round(t, 6) for t in (segment.start, segment.end)),
                         segment.label,
-                        round(segment.confidence, 9),
-                        [round(p, 9) for p in segment.probabilities.values()],
+                        segment.confidence,  # not rounded: tables are, once
+                        list(segment.probabilities.values()),
                     )
             except LightserError as error:
                 bad += 1
