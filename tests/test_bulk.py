@@ -201,7 +201,7 @@ def test_a_stretch_of_a_channel_is_heard_as_if_it_were_a_file(model: Path, tmp_p
     other, _ = soundfile.read(SADNESS, dtype="float32", frames=len(one))
     soundfile.write(tmp_path / "call.wav", np.stack([one, other], axis=1), rate, subtype="FLOAT")
     (tmp_path / "files.csv").write_text(
-        "file,start,end,channel\ncall.wav,,,1\ncall.wav,,,2\ncall.wav,0.5,2.0,2\ncall.wav,1,,\n"
+        "file,start,end,channel\ncall.wav,,,1.0\ncall.wav,,,2\ncall.wav,0.5,2.0,2\ncall.wav,1,,\n"
         "call.wav,0,1,3\n"
     )
     manifest = str(tmp_path / "files.csv")

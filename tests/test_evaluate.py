@@ -18,7 +18,7 @@ import lightser.cli.models  # noqa: F401
 from lightser import Recognizer
 from lightser.card import read_card
 from lightser.cli import app
-from lightser.cli.evaluate import alike, match_labels
+from lightser.cli.evaluate import alike, match_labels, read_map
 from lightser.errors import BadCorpus, BadResults, LightserError, UnknownName
 from lightser.report.results import read_result
 
@@ -170,6 +170,11 @@ def test_labels_that_do_not_match_for_certain_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         match_labels(found, LABELS, mapped)
+
+
+def test_a_label_is_mapped_once() -> None:
+    with pytest.raises(LightserError, match="says both 'joy=anger' and 'joy=fear'"):
+        read_map("joy=anger,joy=fear")
 
 
 def test_a_spelling_can_be_left_out_by_an_empty_map() -> None:

@@ -167,7 +167,8 @@ def read_map(text: str | None) -> dict[str, str]:
             raise LightserError(
                 f"--map takes CORPUS=MODEL,..., such as joy=happiness, not '{part}'"
             )
-        pairs[ours] = theirs
+        if pairs.setdefault(ours, theirs) != theirs:
+            raise LightserError(f"--map says both '{ours}={pairs[ours]}' and '{ours}={theirs}'")
     return pairs
 
 

@@ -137,7 +137,7 @@ def _item(cells: list[str], width: int, ours: dict[str, int], carried: list[int]
     start, end = (_seconds(name, said.get(name, "")) for name in ("start", "end"))
     if end is not None and end <= (start or 0):
         raise ValueError(f"from {start or 0:g} s to {end:g} s is no stretch of time.")
-    channel = said.get("channel", "")
+    channel = said.get("channel", "").removesuffix(".0")  # as pandas writes where some are empty
     if channel and not (channel.isdecimal() and int(channel) >= 1):
         raise ValueError(f"channel '{channel}'; channels are counted from 1.")
     rest = tuple(cells[i] for i in carried)
