@@ -29,6 +29,8 @@ _STREAMED = (
     *(range(2**63 - 2**16, 2**63), range(2**64 - 2**16, 2**64)),
 )
 
+_BEGINS, _ENDS = 2, 4  # flags of an Ogg page (RFC 3533, section 6)
+
 # WAV codecs that libsndfile decodes; https://www.rfc-editor.org/rfc/rfc2361
 _WAV_CODECS = {
     0x0001,  # PCM
@@ -271,6 +273,3 @@ def is_unended_ogg(file: BinaryIO) -> bool:
     """Say whether the last page of an Ogg file is not marked as the last, as it has to be."""
     page = _last_page(file)
     return len(page) > 5 and not page[5] & _ENDS
-
-
-_BEGINS, _ENDS = 2, 4  # flags of a page

@@ -160,7 +160,7 @@ def read_map(text: str | None) -> dict[str, str]:
     >>> read_map("joy=happiness,surprise=")
     {'joy': 'happiness', 'surprise': ''}
     """
-    pairs = {}
+    pairs: dict[str, str] = {}
     for part in text.split(",") if text else []:
         ours, equals, theirs = (word.strip() for word in part.partition("="))
         if not equals or not ours:

@@ -8,6 +8,7 @@ import re
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
@@ -40,8 +41,8 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
         raise BadCorpus(f"{root} holds no audio files in folders by label, as anger/x.wav")
     if beside := [file.name for file in everything if file.parent == root.absolute()]:
         warnings.warn(
-            f"{root}: left out, as they are in no folder by label: {len(beside)} audio files, "
-            f"such as {beside[0]}",
+            f"{root}: what is in no folder by label is left out: {beside[0]}"
+            + (f" and {len(beside) - 1} more" if len(beside) > 1 else ""),
             LightserWarning,
             stacklevel=2,
         )
@@ -78,10 +79,13 @@ def audio_below(root: Path) -> list[Path]:
         BadCorpus: a folder cannot be listed.
     """
 
-    def refuse(error: OSError) -> None:
+    def refuse(error: OSError) -> NoReturn:
         raise BadCorpus(f"{error.filename} cannot be listed: {error.strerror}")
 
-    here = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+    try:
+        here = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        refuse(error)
     found = [entry for entry in here if not entry.is_dir()]
     for folder in filter(Path.is_dir, here):  # or a link to one
         for parent, folders, names in os.walk(folder, onerror=refuse):
