@@ -185,6 +185,22 @@ def test_table_writes_audformat_that_we_read_back(run, sorted_by_label):
     assert "3 utterances, 3 speakers" in out
 
 
+def test_corpora_together_know_what_their_members_publish_twice(run, tmp_path):
+    emodb, ravdess = tmp_path / "emodb" / "wav", tmp_path / "ravdess" / "Actor_07"
+    for folder in (emodb, ravdess):
+        folder.mkdir(parents=True)
+    for name in ("08a02Fe", "10b10Wa"):
+        shutil.copy(SAMPLES / f"{name}.flac", emodb)
+    for name in PAIR:
+        shutil.copy(SAMPLES / "14a04Tc.flac", ravdess / f"{name}.flac")
+    samples, rate = soundfile.read(SAMPLES / "14a04Tc.flac", dtype="int16")
+    soundfile.write(ravdess / "03-01-05-01-01-01-07.wav", samples[::-1], rate)
+    code, out, _ = run("check", "together", tmp_path)
+    assert code == 0 and "duplicated: none\npublished twice: 1\n" in out
+    shutil.copy(SAMPLES / "14a04Tc.flac", ravdess / "03-01-05-01-01-02-07.flac")
+    assert run("check", "together", tmp_path)[0] == 2
+
+
 def test_table_never_replaces_what_it_reads(run, sorted_by_label, tmp_path):
     clip = sorted_by_label / "anger" / "10b10Wa.flac"
     listed = tmp_path / "list.csv"
