@@ -130,7 +130,7 @@ def reproduce(
     for name, recipe in recipes.items():
         if (needed := recipe.corpus.name) not in folders:
             typer.echo(f"{name}: needs the corpus {needed} (--corpus {needed}=DIR)", err=True)
-    if not plan:
+    if plans and not plan:
         writable_folder(root)
     repeats = repeats_of(plans)
     if part is not None:
@@ -321,7 +321,7 @@ def print_rows(rows: "Sequence[Row]") -> None:
         drawn.add_row(*(Text(cell) for cell in cells(row)))
     console.print(drawn)
     console.print()
-    console.print(Text(NOTE, style="dim"))
+    console.print(Text(NOTE, style="dim"), soft_wrap=not sys.stdout.isatty())
 
 
 def write_table(
