@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from lightser.cli import app
 from lightser.cli.interrupted import resumable
 from lightser.cli.own_code import HELP as CODE_HELP
 from lightser.cli.own_code import run_own_code
+from lightser.cli.predict import check_no_input
 from lightser.cli.warned import spoken_warnings
 from lightser.errors import BadCorpus, LightserError, MissingExtra, UnknownName
 from lightser.names import printable
@@ -190,12 +190,11 @@ def table(
     run_own_code(code)
     with spoken_warnings():
         utterances = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
-    read = {*utterances["file"], *([folder] if folder.is_file() else [])}
-    if out is not None and os.path.realpath(out) in map(os.path.realpath, read):
-        raise LightserError(f"{out}: is read here; give the name of another file to write")
     if out is None:
         utterances.to_csv(sys.stdout, index=False, lineterminator="\n")
         return
+    lists = [str(folder)] if folder.is_file() else []
+    check_no_input(out, [*lists, *utterances["file"]], "is read here")
     if format == "audformat":
         write_audformat(utterances, out, CORPORA[name])
     else:

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
@@ -292,11 +292,11 @@ def check_format(format: str, out: Path | None, names: Sequence[str]) -> None:
         )
 
 
-def check_no_input(path: Path, names: Sequence[str]) -> None:
-    """Refuse to replace what is listened to."""
+def check_no_input(path: Path, names: Iterable[str], use: str = "is listened to") -> None:
+    """Refuse to replace what is used."""
     target = os.path.realpath(path)
     if any(os.path.realpath(name) == target for name in names):
-        raise LightserError(f"{path}: is listened to; give the name of another file to write.")
+        raise LightserError(f"{path}: {use}; give the name of another file to write.")
 
 
 @contextmanager

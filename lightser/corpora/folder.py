@@ -6,7 +6,6 @@ Who speaks is in no folder name, so it takes a pattern that finds the speaker in
 import os
 import re
 import warnings
-from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,9 +50,10 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
     stems = [path.stem for path in paths]
     # anger/01.wav and fear/01.wav are two utterances; their ids need the folder.
     names = stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]
-    for i, j in pairwise(sorted(range(len(names)), key=names.__getitem__)):
-        if names[i] == names[j]:
-            raise BadCorpus(f"{found[i]} and {found[j]} are the same utterance; keep one")
+    first: dict[str, Path] = {}
+    for name, file in zip(names, found, strict=True):
+        if first.setdefault(name, file) != file:
+            raise BadCorpus(f"{first[name]} and {file} are the same utterance; keep one")
     speakers = [""] * len(paths)
     if speaker:
         pattern = speaker_pattern(speaker)
