@@ -15,6 +15,7 @@ from lightser import Recognizer, Segment, Stream
 from lightser.audio.files import read_audio, resample
 from lightser.audio.resampler import Resampler
 from lightser.errors import BadAudio, LightserError
+from lightser.inference.smoothing import Smoothing
 from lightser.inference.sources import to_mono
 
 SPEECH = np.concatenate([read_audio(clip) for clip in (HAPPINESS, ANGER, SADNESS)])  # 7.2 s
@@ -183,10 +184,29 @@ def test_streams_of_one_recogniser_do_not_mix(small: Recognizer) -> None:
         assert [*got[stream], *stream.flush()] == listen(Stream(small, window_s=1), [samples])
 
 
-def test_silence_is_listened_to_like_anything_else(small: Recognizer) -> None:
-    segments = list(small.segments(np.zeros(RATE * 3, np.float32), RATE, window_s=1, hop_s=1))
-    assert len(segments) == 3
-    assert segments[0].probabilities == segments[2].probabilities
+@pytest.mark.parametrize("level", [0, 0.25])  # a constant is nothing that sounds
+def test_where_nothing_sounds_is_silence_without_a_gate(small: Recognizer, level: float) -> None:
+    pause = np.full(RATE * 2, level, np.float32)
+    samples = np.concatenate([SPEECH[:RATE], pause, SPEECH[RATE : 2 * RATE]])
+    first, *still, last = small.segments(samples, RATE, window_s=1, hop_s=1)
+    assert still == [Segment(1, 2, "silence", 1, {}), Segment(2, 3, "silence", 1, {})]
+    for spoken, at in ((first, 0), (last, 1)):
+        (alone,) = small.segments(SPEECH[at * RATE :][:RATE], RATE, window_s=1)
+        assert spoken.probabilities == alone.probabilities
+
+
+def test_the_faintest_noise_is_put_to_the_model(small: Recognizer) -> None:
+    dither = np.resize(np.float32([1, 0, -1, 0]) / 2**15, RATE)
+    (segment,) = small.segments(dither, RATE, window_s=1)
+    assert segment.label != "silence"
+
+
+def test_emotions_are_not_smoothed_over_where_nothing_sounds(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1, hop_s=1, smoothing=Smoothing(time_s=5))
+    samples = np.concatenate([SPEECH[:RATE], np.zeros(RATE, np.float32), SPEECH[RATE : 2 * RATE]])
+    _, _, after = stream.push(samples)
+    (alone,) = small.segments(SPEECH[RATE : 2 * RATE], RATE, window_s=1)
+    assert after.probabilities == alone.probabilities
 
 
 def test_hours_are_held_no_longer_than_a_window(small: Recognizer) -> None:

@@ -189,14 +189,18 @@ def resample(samples: npt.ArrayLike, rate_in: int, rate_out: int) -> Samples:
     return changed
 
 
+def is_silent(samples: Samples) -> bool:
+    """Return whether ``[T]`` samples are silent throughout: constant but for half a 16-bit step."""
+    return float(samples.max() - samples.min()) / 2 < SILENCE
+
+
 def check_audible(samples: Samples, name: str) -> None:
-    """Refuse ``[T]`` samples that are silent throughout: constant but for half a 16-bit step.
+    """Refuse ``[T]`` samples that are silent throughout.
 
     Raises:
         BadAudio: with ``name`` in front.
     """
-    swing = float(samples.max() - samples.min()) / 2
-    if swing < SILENCE:
+    if is_silent(samples):
         raise BadAudio(
             f"{name}: silent throughout (nothing above {20 * math.log10(SILENCE):.0f} dB); "
             "check the recording"

@@ -265,7 +265,7 @@ class Recognizer:
             hop_s: seconds from one segment's start to the next; by default half a window.
 
         Raises:
-            BadAudio: as :meth:`predict`, but silence is listened to like anything else.
+            BadAudio: as :meth:`predict`, but silence is a label here.
             LightserError: ``hop_s`` is longer than ``window_s``, or one of them is too short.
         """
         stream = Stream(self, window_s=window_s, hop_s=hop_s)  # here, so that it raises at once

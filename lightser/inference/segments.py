@@ -19,7 +19,7 @@ class Segment:
         start: seconds from the beginning of the recording.
         end: seconds, exclusive.
         label: the likeliest emotion, or the smoothed one where smoothing was asked for; "silence"
-            where a gate was asked for and nobody speaks.
+            where nothing sounds, or where a gate was asked for and nobody speaks.
         confidence: the probability of the label; of silence, the share of the stretch without
             speech.
         probabilities: of every label, in the order of the model; they add up to 1. Smoothed as

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightser.audio.files import MIN_SECONDS
+from lightser.audio.files import MIN_SECONDS, is_silent
 from lightser.audio.resampler import Resampler
 from lightser.errors import LightserError
 from lightser.inference.segments import SILENCE, Segment, Wave, name_probabilities
@@ -65,7 +65,7 @@ class Stream:
         sample_rate: hertz, of the chunks; by default the model's own.
         smoothing: of labels over time; None takes each segment by itself.
         gate: by which a window counts as silence, for which the model is not asked; None asks it
-            always.
+            of all but windows in which nothing sounds, not even noise (:func:`is_silent`).
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
     those of :meth:`Recognizer.segments` on the same audio in a file, which neither smooths nor
@@ -209,29 +209,38 @@ class Stream:
         self, held: Wave, stretches: list[tuple[int, int]], neighbours: Neighbours | None = None
     ) -> list[Segment]:
         """Return the segment of each stretch from one sample to another."""
-        speech = [self._speech.share(*stretch) if self._speech else 1.0 for stretch in stretches]
+        waves = [held[start - self._first : end - self._first] for start, end in stretches]
+        stillness = [
+            self._stillness(*stretch, wave) for stretch, wave in zip(stretches, waves, strict=True)
+        ]
         spoken = (
-            (start, held[start - self._first : end - self._first])
-            for (start, end), share in zip(stretches, speech, strict=True)
-            if not self._is_silent(share)
+            (start, wave)
+            for (start, _), wave, still in zip(stretches, waves, stillness, strict=True)
+            if still is None
         )
         if neighbours:
             answers = neighbours.answers(spoken)
         else:
             answers = self.recognizer.probabilities_of_each(wave for _, wave in spoken)
         segments = []
-        for (start, end), share in zip(stretches, speech, strict=True):
+        for (start, end), still in zip(stretches, stillness, strict=True):
             begins, ends = self._seconds(start), self._seconds(end)
-            if self._is_silent(share):
+            if still is None:
+                segments.append(self._spoken(begins, ends, next(answers)))
+            else:
                 if self._smoother:
                     self._smoother.reset()  # who speaks next need not feel as before
-                segments.append(Segment(begins, ends, SILENCE, 1 - share, {}))
-            else:
-                segments.append(self._spoken(begins, ends, next(answers)))
+                segments.append(Segment(begins, ends, SILENCE, still, {}))
         return segments
 
-    def _is_silent(self, share: float) -> bool:
-        return self._gate is not None and share < self._gate.least
+    def _stillness(self, start: int, end: int, wave: Wave) -> float | None:
+        """Return the share of a stretch without speech if it counts as silence, None if not."""
+        if is_silent(wave):
+            return 1.0
+        if self._gate is None or self._speech is None:
+            return None
+        share = self._speech.share(start, end)
+        return 1 - share if share < self._gate.least else None
 
     def _spoken(self, start: float, end: float, probabilities: NDArray[np.float64]) -> Segment:
         labels = self.recognizer.labels

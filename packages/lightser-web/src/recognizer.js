@@ -3,7 +3,7 @@ import { MODEL, CARD, parseCard } from "./card.js";
 import { BadAudio, BadModel, LightserError } from "./errors.js";
 import { resampleInTurns } from "./resampler.js";
 import { round } from "./rounding.js";
-import { checkSamples, MIN_SECONDS, SILENCE } from "./samples.js";
+import { checkSamples, isSilent, MIN_SECONDS } from "./samples.js";
 import { sha256 } from "./sha256.js";
 import { Stream } from "./stream.js";
 import { nameProbabilities, padTo, windowStarts } from "./windows.js";
@@ -31,7 +31,7 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
  * @property {number} start seconds from the beginning
  * @property {number} end seconds, exclusive
  * @property {string} label the likeliest emotion, or the smoothed one if smoothing was asked for;
- *   "silence" where a gate was asked for and nobody speaks
+ *   "silence" where nothing sounds, or where a gate was asked for and nobody speaks
  * @property {number} confidence the probability of the label; of silence, the share of the stretch
  *   without speech
  * @property {Record<string, number>} probabilities of every label; smoothed as the label is. Empty
@@ -167,12 +167,7 @@ export class Recognizer {
    */
   async predict(samples, rate) {
     const wave = await this.#hearable(samples, rate);
-    let [low, high] = [Infinity, -Infinity];
-    for (const value of wave) {
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
-    if ((high - low) / 2 < SILENCE) {
+    if (isSilent(wave)) {
       throw new BadAudio("Silent throughout (nothing above -96 dB); check the recording.");
     }
     const probabilities = await this.probabilities(wave);

@@ -1,7 +1,7 @@
 import { BadAudio } from "./errors.js";
 
 export const MIN_SECONDS = 0.1;
-export const SILENCE = 2 ** -16; // half a step of 16 bits
+const SILENCE = 2 ** -16; // half a step of 16 bits
 // Samples (of all channels together) that are mixed at once, as in Python: what cancels is decided
 // anew for each chunk.
 const CHUNK = 2 ** 18;
@@ -28,6 +28,20 @@ export function checkSamples(samples) {
         "they came from (32768 for 16 bits).",
     );
   }
+}
+
+/**
+ * Return whether samples are silent throughout: constant but for half a 16-bit step.
+ *
+ * @param {Float32Array} samples
+ */
+export function isSilent(samples) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of samples) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return (high - low) / 2 < SILENCE;
 }
 
 /**

@@ -2,7 +2,7 @@ import { LightserError } from "./errors.js";
 import { SpeechDetector, SpeechGate } from "./gate.js";
 import { joined, Resampler } from "./resampler.js";
 import { round } from "./rounding.js";
-import { checkSamples, MIN_SECONDS } from "./samples.js";
+import { checkSamples, isSilent, MIN_SECONDS } from "./samples.js";
 import { Smoother } from "./smoothing.js";
 import { nameProbabilities } from "./windows.js";
 
@@ -147,18 +147,32 @@ export class Stream {
    */
   async #segment(start, end) {
     const times = { start: start / this.#rate, end: end / this.#rate };
-    const speech = this.#speech ? this.#speech.share(start, end) : 1;
-    if (this.#gate && speech < this.#gate.least) {
+    const wave = this.#held.subarray(start - this.#first, end - this.#first);
+    const still = this.#stillness(start, end, wave);
+    if (still !== null) {
       this.#smoother?.reset(); // who speaks next need not feel as before
-      return { ...times, label: "silence", confidence: 1 - speech, probabilities: {} };
+      return { ...times, label: "silence", confidence: still, probabilities: {} };
     }
     const { labels } = this.#recognizer;
-    const [from, to] = [start - this.#first, end - this.#first];
-    const probabilities = await this.#recognizer.probabilities(this.#held.subarray(from, to));
+    const probabilities = await this.#recognizer.probabilities(wave);
     if (!this.#smoother) return { ...times, ...nameProbabilities(labels, probabilities) };
     const smoothed = this.#smoother.add(probabilities, times.end);
     const named = nameProbabilities(labels, smoothed.probabilities);
     const confidence = smoothed.probabilities[smoothed.label];
     return { ...times, ...named, label: labels[smoothed.label], confidence };
+  }
+
+  /**
+   * Return the share of a stretch without speech if it counts as silence, null if it does not.
+   *
+   * @param {number} start
+   * @param {number} end
+   * @param {Float32Array} wave
+   */
+  #stillness(start, end, wave) {
+    if (isSilent(wave)) return 1;
+    if (!this.#gate || !this.#speech) return null;
+    const speech = this.#speech.share(start, end);
+    return speech < this.#gate.least ? 1 - speech : null;
   }
 }

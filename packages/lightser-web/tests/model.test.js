@@ -152,11 +152,21 @@ test("a stream survives what it refuses", async () => {
 test("a gate calls silence what nobody speaks in, and does not ask the model", async () => {
   const gate = await loadGate();
   const stream = new Stream(recognizer, { windowS: 1, hopS: 1, gate });
-  const quiet = new Float32Array(16_000);
+  const hum = Float32Array.from({ length: 16_000 }, (_, i) => (i % 2) / 2 ** 14);
   const silence = { label: "silence", confidence: 1, probabilities: {} };
-  assert.deepEqual(await stream.push(quiet), [{ start: 0, end: 1, ...silence }]);
+  assert.deepEqual(await stream.push(hum), [{ start: 0, end: 1, ...silence }]);
   const always = new Stream(recognizer, { windowS: 1, hopS: 1 });
-  assert.notEqual((await always.push(quiet))[0].label, "silence");
+  assert.notEqual((await always.push(hum))[0].label, "silence");
+});
+
+test("where nothing sounds is silence without a gate", async () => {
+  const stream = new Stream(recognizer, { windowS: 1, hopS: 1 });
+  const silence = { label: "silence", confidence: 1, probabilities: {} };
+  for (const [i, level] of [0, 0.25].entries()) {
+    const still = new Float32Array(16_000).fill(level);
+    assert.deepEqual(await stream.push(still), [{ start: i, end: i + 1, ...silence }]);
+  }
+  assert.notEqual((await stream.push(noise(16_000)))[0].label, "silence");
 });
 
 test("gates that are none are refused", async () => {
