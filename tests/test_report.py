@@ -1009,6 +1009,20 @@ def test_a_verdict_says_what_it_is_about_in_smaller_words_to_its_left(scope: str
         assert left.x1 < right.x0 and abs(left.y0 - right.y0) < 12
 
 
+def test_a_long_title_gives_way_to_the_verdict() -> None:
+    wave = envelope([np.linspace(-1, 1, 100, dtype=np.float32)], 100)
+    heard = [Stretch(0.0, 1.0, "happiness", {"anger": 0.0, "happiness": 1.0})]
+    track = Track(wave, heard, ("happiness", 1.0), scope="whole clip")
+    title = "W" * 90 + "M" * 100 + ".wav"
+    figure = draw_clip([track], ["anger", "happiness"], duration_s=1.0, title=title)
+    figure.draw_without_rendering()
+    shown = {text.get_text(): text for text in figure.findobj(matplotlib.text.Text)}
+    (name,) = (words for words in shown if words.endswith("M.wav"))
+    assert name.startswith("WW") and "…" in name
+    scope = shown["whole clip:"]
+    assert shown[name].get_window_extent().x1 < scope.get_window_extent().x0
+
+
 # --- two results ---
 
 

@@ -518,9 +518,17 @@ def cli(*arguments: object, before: str = "") -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--max-mb", "nan"), ("--max-mb", "inf"), ("--max-mb", "0"), ("--decoder-mb", "inf")],
+    [
+        ("--max-mb", "nan"),
+        ("--max-mb", "inf"),
+        ("--max-mb", "0"),
+        ("--decoder-mb", "inf"),
+        ("--max-audio", "nan"),
+        ("--max-time", "0"),
+        ("--max-idle", "-1"),
+    ],
 )
-def test_megabytes_that_are_no_number_are_said_in_one_line(option: str, value: str) -> None:
+def test_limits_that_are_none_are_said_in_one_line(option: str, value: str) -> None:
     run = cli(option, value)
     assert run.returncode == 2
     assert run.stderr.splitlines() == [

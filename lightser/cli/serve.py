@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +38,8 @@ def serve(
     ] = None,
     max_mb: Annotated[float, typer.Option(help="Megabytes of one request.")] = 50.0,
     max_audio: Annotated[float, typer.Option(help="Seconds of audio of one request.")] = 600.0,
-    max_requests: Annotated[int, typer.Option(help="Requests at once.")] = 8,
-    max_streams: Annotated[int, typer.Option(help="WebSocket streams at once.")] = 8,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 8,
+    max_streams: Annotated[int, typer.Option(min=1, help="WebSocket streams at once.")] = 8,
     max_time: Annotated[
         float,
         typer.Option(help="Seconds to receive a body, to decode it, and to cut it in segments."),
@@ -88,12 +89,12 @@ def serve(
 
     limits = Limits(
         body_bytes=in_bytes("--max-mb", max_mb, 1e6),
-        audio_s=max_audio,
+        audio_s=above_zero("--max-audio", max_audio),
         requests=max_requests,
         streams=max_streams,
-        time_s=max_time,
+        time_s=above_zero("--max-time", max_time),
         header_s=min(max_time, 10.0),
-        idle_s=max_idle,
+        idle_s=above_zero("--max-idle", max_idle),
         decoder_bytes=in_bytes("--decoder-mb", decoder_mb, 2**20),
     )
     if openapi:
@@ -136,10 +137,18 @@ def in_bytes(option: str, megabytes: float, unit: float) -> int:
     Raises:
         LightserError: it is not above 0, or infinite.
     """
-    n_bytes = megabytes * unit
-    if not (math.isfinite(n_bytes) and n_bytes > 0):
-        raise LightserError(f"{option} must be finite and above 0, got {megabytes:g}.")
-    return round(n_bytes)
+    return round(min(above_zero(option, megabytes) * unit, sys.maxsize))
+
+
+def above_zero(option: str, value: float) -> float:
+    """Return what an option says.
+
+    Raises:
+        LightserError: it is not above 0, or infinite.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise LightserError(f"{option} must be finite and above 0, got {value:g}.")
+    return value
 
 
 def read_keys(path: Path | None) -> list[str]:

@@ -26,6 +26,7 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 10.0, 0.6, 0.2, 0.55, 0.9
 _PANELS = {"wave": 1.5, "ribbon": 0.14, "bands": 2.1}
 _BETWEEN = 0.07
 _HEADING = 0.4  # above each of several tracks
+_VERDICT = 3.8  # beside the title
 
 
 class Heard(Protocol):
@@ -185,7 +186,8 @@ def draw_clip(
                 )
                 figure.add_artist(scope)
 
-        write(_LEFT, 0.38, title, fontsize=13, fontweight="bold", color=INK)
+        heads = write(_LEFT, 0.38, title, fontsize=13, fontweight="bold", color=INK)
+        _fit(heads, _WIDTH - _LEFT - _RIGHT - (0.0 if heading else _VERDICT))
         if not heading:
             write_verdict(tracks[0], 0.38, 13)
         at = _TOP
@@ -233,6 +235,17 @@ def draw_clip(
         )
         write(_LEFT, height - 0.18, note, fontsize=8, color=MUTED, va="center")
     return figure
+
+
+def _fit(words: Text, width: float) -> None:
+    """Leave out the middle of words, so that they are no wider than so many inches."""
+    whole = words.get_text()
+    figure = words.get_figure(root=True)
+    assert figure is not None
+    for kept in range(len(whole) - 1, 0, -1):
+        if words.get_window_extent().width <= width * figure.dpi:
+            return
+        words.set_text(f"{whole[: -(-kept // 2)]}…{whole[len(whole) - kept // 2 :]}")
 
 
 def _draw_wave(axes: Axes, track: Track, duration_s: float, shades: dict[str, str]) -> None:
