@@ -168,13 +168,14 @@ def test_beside_a_published_mean_over_folds_stands_ours_and_says_so(found):
         honest.scores["fold_mean"][score] = {"mean": mean, "std": 0.074}
     here = replace(here, honest=honest)
     _, printed, ours, strict, worth = rows.cells(here)
-    assert printed == "94.15 / 94.21" and ours.endswith(", fold mean") and "[" not in ours
-    assert strict == "50.0 ± 7.4 / 60.0, fold mean"
+    assert printed == "94.15 / 94.21"
+    assert ours.endswith(f", fold mean; pooled UA {tables.ua_cell(found[0])}")
+    assert strict == f"50.0 ± 7.4 / 60.0, fold mean; pooled UA {tables.ua_cell(honest)}"
     means = found[0].scores["fold_mean"]["ua"]["mean"], 0.5
     assert worth == f"+{100 * (means[0] - means[1]):.1f}"
     text = html.to_html([found[0], honest], rows=[here])
     assert "50.0 ± 7.4" in text.replace("&nbsp;", " ")
-    assert '<span class="note">fold mean</span>' in text
+    assert '<span class="note">fold mean; pooled UA <span>' in text
     dot = rows_html.Scale([0.0]).result(honest, "fold_mean")
     assert 'dot" style="left:50.0%"' in dot and "span" not in dot
     quickly = replace(row(found, "zhong2020/table4/emodb-n4-ce").ours)
@@ -260,10 +261,33 @@ def test_the_page_shows_the_ladder_and_every_row_and_all_its_links_lead_somewher
 
 def test_points_between_the_first_rung_and_the_last_are_not_all_called_protocol(found, tmp_path):
     last = made_up(tmp_path, RUNGS[3], 0.6)
-    text = Page(html.to_html([*found[4:7], last])).text.replace("\N{NO-BREAK SPACE}", " ")
+    family = [replace(rung, recipe={"system": "light_sernet"}) for rung in (*found[4:7], last)]
+    text = Page(html.to_html(family)).text.replace("\N{NO-BREAK SPACE}", " ")
     worth = 100 * (found[4].scores["pooled"]["ua"] - last.scores["pooled"]["ua"])
     assert f"{worth:.1f} points lie between the first rung and the last" in text
     assert "the last also trains on a fifth less" in text and "points are protocol" not in text
+    assert "nothing changed but how it is tested" not in text
+    assert "unseen sentences also cost training" in text
+
+
+def test_pages_say_which_speakers_our_own_recipes_have_seen(found, tmp_path):
+    own = made_up(tmp_path, "honest/emodb-light_sernet", 0.8)
+    for results, says in (([*found, own], True), (found, False)):
+        for page in (html.to_html(results), rows.page_to_markdown(results)):
+            assert ("03, 10 and 13" in page) == says
+
+
+def test_what_has_to_be_known_of_a_table_stands_on_both_pages(found):
+    for page in (html.to_html(found), rows.page_to_markdown(found)):
+        assert "benchmarks/folding.md" in page and "Not reproduced, and little" in page
+
+
+def test_the_ladder_ends_with_the_classic(found, tmp_path):
+    machine = {"model": {"name": "functionals_svm"}}
+    classic = replace(made_up(tmp_path, "honest/emodb-compare-svm", 0.75), recipe=machine)
+    last = rows.ladder_to_markdown([*found, classic]).splitlines()[-1]
+    assert "classic baseline" in last and rows.score_words(classic) in last
+    assert "### What everybody should beat" in rows.page_to_markdown([*found, classic])
 
 
 def test_the_markdown_page_has_a_cell_under_every_heading_and_the_recalls(found):

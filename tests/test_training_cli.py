@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,13 @@ def test_a_row_that_repeats_another_is_run_once(world):
     )
     assert one == other
     assert "50.00" in ran.stdout and "60.00" in ran.stdout
+
+    first = world / "once" / "quick" / "tiny"
+    shutil.rmtree(first)  # a plan counts what the other row has found, and writes nothing
+    planned = run(world, "reproduce", *words, "--plan")
+    assert "tiny: the same as once/quick/again, taken from there" in planned.stderr
+    assert "tiny: 2 jobs, 2 done" in planned.stderr and "nothing is trained" in planned.stderr
+    assert not first.exists()
 
 
 def test_a_part_of_the_length_is_run_over_all_folds_and_marked(world, lightser, monkeypatch):

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,7 +96,13 @@ def reproduce(
         from lightser.report.results import read_result
         from lightser.report.rows import QUICK, SHORT
         from lightser.training.cost import cost_of
-        from lightser.training.crossval import adopt, missing_jobs, run, share_out
+        from lightser.training.crossval import (
+            adopt,
+            found_elsewhere,
+            missing_jobs,
+            run,
+            share_out,
+        )
         from lightser.training.engines import ENGINES
         from lightser.training.jobs import check_device
     except ImportError as error:
@@ -135,9 +142,11 @@ def reproduce(
     repeats = repeats_of(plans)
     if part is not None:
         plans = share_out(plans, *parse_part(part), but=repeats)
-    for item in plans:
-        if not plan and (same := adopt(item, out)):
+    for at, item in enumerate(plans):
+        if same := (found_elsewhere if plan else adopt)(item, out):
             typer.echo(f"{item.name}: the same as {same}, taken from there", err=True)
+            if plan:  # nothing is written: it is looked for where it is
+                plans[at] = replace(item, out=same)
         elif item.name in repeats:
             typer.echo(f"{item.name}: the same as {repeats[item.name]}, run once", err=True)
     to_run = [item for item in plans if item.name not in repeats]

@@ -30,6 +30,7 @@ from lightser.report.results import (
     published,
     selection_gain,
 )
+from lightser.report.rows import looked_at
 from lightser.report.rows_html import ladder_section, papers_section, rows_section
 from lightser.report.tables import (
     HEADERS,
@@ -49,7 +50,6 @@ from lightser.report.tables import (
 from lightser.whole import write_whole
 
 OTHER_CORPUS = "other corpus"  # the protocol of `lightser evaluate`
-LADDER_START = "light_sernet/table1/emodb-ce-3s"  # the printed figure that the ladder takes apart
 CSS = Path(__file__).with_name("page.css")
 
 TERMS = (
@@ -162,10 +162,8 @@ utterance, kept beside the recipe that made it.</p>
 def _papers(results: Sequence[Result]) -> str:
     """Return the ladder and the papers' tables, published beside ours."""
     anchors = _anchors(results)
-    found = paper_tables(results)
-    rows = {row.name: row for table in found for row in table.rows}
-    return ladder_section(results, rows[LADDER_START], anchors) + papers_section(
-        found, results, anchors
+    return ladder_section(results, anchors) + papers_section(
+        paper_tables(results), results, anchors
     )
 
 
@@ -215,6 +213,8 @@ def _lead(results: Sequence[Result]) -> str:
     if told:
         listed = "".join(f"<li>{sentence}</li>" for sentence in told)
         parts.append(f'<ul class="lead">{listed}</ul>')
+    if seen := looked_at(results):
+        parts.append(f'<p class="small">{escape(seen)}</p>')
     return "".join(parts)
 
 
@@ -252,13 +252,16 @@ def _overview(tested: str, results: Sequence[Result]) -> str:
         )
     ]
     for number, family in enumerate(families(results)):
+        changed = "nothing changed but how it is tested"
+        if any(result.scores.get("protocol") == "text_speaker" for result in family):
+            changed = "what changes is how it is tested, and unseen sentences also cost training"
         figures.append(
             _figure(
                 plots.to_svg(
                     plots.steps(family, plots.PAGE), f"Steps of protocol {number + 1}, {tested}"
                 ),
                 "What the protocol is worth",
-                f"{escape(family[0].title)}: one recipe, nothing changed but how it is tested.",
+                f"{escape(family[0].title)}: one recipe, {changed}.",
             )
         )
     return f"""<section id="{_section_id(tested)}">

@@ -11,20 +11,28 @@ from lightser.report.papers import Row, is_rung, lacking, ladder, paper_tables, 
 from lightser.report.results import Result
 from lightser.report.rows import (
     LADDER_WORDS,
+    LOOKED_AT,
     NOTE,
     ladder_to_markdown,
     markdown_table,
     rows_to_markdown,
 )
-from lightser.report.tables import parameters_cell, short_title, telling, to_markdown, ua_cell
+from lightser.report.tables import (
+    escape_markdown,
+    parameters_cell,
+    short_title,
+    telling,
+    to_markdown,
+    ua_cell,
+)
 from lightser.whole import write_whole
 
 STRANGERS = (
     "**On speakers who were not heard in training and chose no epoch**: UA (unweighted accuracy, "
     "also UAR: the mean recall of the classes) in per cent, pooled over folds, with its 95 % "
     "bootstrap interval over speakers. Of several trainings of a system it is the best of the "
-    "longest. Our own recipes were made looking at three of Emo-DB's speakers (03, 10 and 13)."
-)
+    "longest. "
+) + LOOKED_AT
 PAPERS = "**The papers' rows, run at full length.** " + NOTE
 RUNGS = "**What the protocol is worth.** " + LADDER_WORDS
 
@@ -95,7 +103,7 @@ def columns_to_markdown(columns: Columns) -> str:
     for system in systems:
         found = [columns[column].get(system) for column in order]
         first = next(filter(None, found))
-        rows.append((system, parameters_cell(first), *map(_cell, found)))
+        rows.append((escape_markdown(system), parameters_cell(first), *map(_cell, found)))
     headers = (f"{short_title(tested)}, {protocol}" for tested, protocol in order)
     return markdown_table(("System", "Parameters", *headers), rows)
 

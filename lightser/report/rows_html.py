@@ -12,6 +12,7 @@ from lightser.report.papers import (
     absence,
     classics,
     ladder,
+    ladder_start,
     progress_words,
     score_of,
 )
@@ -27,6 +28,7 @@ from lightser.report.rows import (
     published_words,
     result_words,
     score_words,
+    spread_words,
 )
 from lightser.report.tables import percent
 
@@ -91,30 +93,27 @@ def uas_of(result: Result | None, statistic: str = "pooled") -> list[float]:
 # --- the ladder ---
 
 
-def ladder_section(
-    results: Sequence[Result], published: Row | None, anchors: Mapping[Path, str]
-) -> str:
+def ladder_section(results: Sequence[Result], anchors: Mapping[Path, str]) -> str:
     """Return the section that shows what each step of protocol costs.
 
     Args:
         results: all that is there.
-        published: the row of the paper that the ladder starts from, shown above the first rung.
         anchors: where the page shows a result, by its folder.
     """
-    rungs = ladder(results)
-    classic = classics(results).get(rungs[0].recipe.corpus.name) if rungs else None
+    rungs, start = ladder(results), ladder_start(results)
+    classic = classics(results).get(start.recipe.corpus.name)
     shown = [u for rung in rungs for u in uas_of(rung.result)] + uas_of(classic)
-    if published is not None:
-        shown += [*uas_of(published.ours), (published.published.ua or 100) / 100]
+    shown += [*uas_of(start.ours), (start.published.ua or 100) / 100]
     scale = Scale(shown)
-    rows = [_published_rung(published, scale, anchors)] if published is not None else []
+    rows = [_published_rung(start, scale, anchors)]
     rows += [_rung(number + 1, rung, scale, anchors) for number, rung in enumerate(rungs)]
     if classic is not None:
         rows.append(
             '<tr class="honest"><th scope="row"><span class="step">–</span>For comparison, the '
             f"classic baseline: {_linked(classic, classic.title, anchors)}, unseen speaker</th>"
             f"{_track(scale.result(classic))}"
-            f'<td data-label="{RUNGS[1]}">{_unbroken(score_words(classic))}</td><td></td></tr>'
+            f'<td data-label="{RUNGS[1]}">{_unbroken(score_words(classic))}</td>'
+            f"{_spread(classic)}<td></td></tr>"
         )
     heads = "".join(f'<th scope="col">{h}</th>' for h in RUNGS[1:])
     return f"""<section id="ladder">
@@ -159,8 +158,12 @@ def _published_rung(row: Row, scale: Scale, anchors: Mapping[Path, str]) -> str:
     title = _linked(row.ours, "as published, full length", anchors)
     return (
         f'<tr class="lax start"><th scope="row"><span class="step">0</span>{title}</th>'
-        f'{_track(marks)}<td data-label="{RUNGS[1]}">{words}</td><td></td></tr>'
+        f'{_track(marks)}<td data-label="{RUNGS[1]}">{words}</td>{_spread(row.ours)}<td></td></tr>'
     )
+
+
+def _spread(result: Result | None) -> str:
+    return f'<td data-label="{RUNGS[2]}">{_unbroken(spread_words(result))}</td>'
 
 
 def _rung(number: int, rung: Rung, scale: Scale, anchors: Mapping[Path, str]) -> str:
@@ -170,8 +173,8 @@ def _rung(number: int, rung: Rung, scale: Scale, anchors: Mapping[Path, str]) ->
     return (
         f'<tr class="{tone}"><th scope="row"><span class="step">{number}</span>'
         f"{_linked(result, rung.words, anchors)}</th>{_track(_drop(rung, scale) + marks)}"
-        f'<td data-label="{RUNGS[1]}">{_unbroken(words)}</td>'
-        f'<td data-label="{RUNGS[2]}"><b>{points(rung.step)}</b></td></tr>'
+        f'<td data-label="{RUNGS[1]}">{_unbroken(words)}</td>{_spread(result)}'
+        f'<td data-label="{RUNGS[3]}"><b>{points(rung.step)}</b></td></tr>'
     )
 
 
@@ -228,6 +231,8 @@ def _paper_table(table: PaperTable, best: dict[str, Result], anchors: Mapping[Pa
             count = f"{len(rows)} row{'s' * (len(rows) != 1)}"
             summary = f"<summary>{escape(part)}: {count}, {escape(why)}</summary>"
             parts.append(f"<details>{summary}{drawn}</details>")
+    if table.remark:
+        parts.append(f'<p class="small">{escape(table.remark)}</p>')
     return f'<section class="paper-table"><h3>{escape(table.title)}</h3>{"".join(parts)}</section>'
 
 
@@ -281,13 +286,15 @@ def _state(result: Result | None, absent: str, row: Row | None = None) -> str:
         return f'<span class="absence">{escape(absent)}</span>'
     lacks = progress_words(result)
     badge = f' <span class="badge">{escape(lacks)}</span>' if lacks else ""
-    figures, comma, _ = score_words(result, row).partition(f", {FOLD_MEAN}")
+    figures, comma, pooled = score_words(result, row).partition(f", {FOLD_MEAN}")
     ua, _, others = figures.partition(" / ")
     # with an interval or a deviation, figures are too wide for one line of these tables
     is_wide = ua.endswith("]") or "±" in ua
     words = _unbroken(f"{ua} /") + f"<br>{_unbroken(others)}" if is_wide else _unbroken(figures)
     if comma:
-        words += f' <span class="note">{FOLD_MEAN}</span>'
+        of, _, score = escape(pooled).rpartition("UA ")
+        behind = f"{of}UA <span>{score}</span>" if score else ""
+        words += f' <span class="note">{FOLD_MEAN}{behind}</span>'
     return f'<span class="absence">{words}{badge}</span>' if result.is_quick else words + badge
 
 

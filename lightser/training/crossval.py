@@ -197,11 +197,26 @@ def run(
     return scores
 
 
-def adopt(plan: Plan, root: Path) -> Path | None:
-    """Take over what another row with the same recipe has found, and return its folder.
+def found_elsewhere(plan: Plan, root: Path) -> Path | None:
+    """Return the folder below ``root`` of another row with the same recipe that was run whole.
 
-    Tables repeat each other: the best line of one is a line of the next. What is the same in all
-    that makes the number is not run twice.
+    Tables repeat each other: the best line of one is a line of the next. None also where this row
+    has results of its own.
+    """
+    if (plan.out / "scores.json").is_file():
+        return None
+    for path in sorted(root.rglob("scores.json")):
+        facts = facts_of(path.parent)
+        same = facts.get("recipe_sha256") == plan.recipe.sha256()
+        same = same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds)
+        is_whole = same and (path.parent / "predictions.csv").is_file()
+        if is_whole and not other_data(plan, path.parent):
+            return path.parent
+    return None
+
+
+def adopt(plan: Plan, root: Path) -> Path | None:
+    """Take over what is :func:`found_elsewhere`, so that it is not run twice; return its folder.
 
     Raises:
         BadRecipe: something else was begun in this row's folder.
@@ -210,21 +225,16 @@ def adopt(plan: Plan, root: Path) -> Path | None:
         return None
     for job in plan.jobs:
         refuse_other_job(job)
-    for path in sorted(root.rglob("scores.json")):
-        facts = facts_of(path.parent)
-        same = facts.get("recipe_sha256") == plan.recipe.sha256()
-        same = same and facts.get("complete") and facts.get("seeds") == list(plan.recipe.seeds)
-        is_whole = same and (path.parent / "predictions.csv").is_file()
-        if is_whole and not other_data(plan, path.parent):
-            plan.out.mkdir(parents=True, exist_ok=True)
-            files = [path.parent / name for name in ("history.csv", "predictions.csv")]
-            # The classic has no history; scores come last, and say that all is there.
-            for file in filter(Path.is_file, [*files, path]):
-                write_whole(plan.out / file.name, file.read_text(encoding="utf-8"))
-            _write_folds_and_recipe(plan)
-            collect(plan)  # under this row's own name
-            return path.parent
-    return None
+    found = found_elsewhere(plan, root)
+    if found is not None:
+        plan.out.mkdir(parents=True, exist_ok=True)
+        # The classic has no history; scores come last, and say that all is there.
+        files = [found / name for name in ("history.csv", "predictions.csv", "scores.json")]
+        for file in filter(Path.is_file, files):
+            write_whole(plan.out / file.name, file.read_text(encoding="utf-8"))
+        _write_folds_and_recipe(plan)
+        collect(plan)  # under this row's own name
+    return found
 
 
 def _write_folds_and_recipe(plan: Plan) -> None:
