@@ -21,9 +21,11 @@ from lightser.audio.files import read_audio
 from lightser.bundled import bundled_models, find_model
 from lightser.card import CARD, Score, TrainedOn, read_card, verify_files
 from lightser.errors import BadModel, LightserError
+from lightser.export import EXPORTERS, Order
 from lightser.export import folder as folders
-from lightser.export.folder import CardFacts, check_parity, write_model_folder
+from lightser.export.folder import CardFacts, check_parity, still_clips, write_model_folder
 from lightser.export.onnx import to_onnx
+from lightser.export.parts import frontend_graph, save_checked
 from lightser.inference.recognizer import Recognizer
 from lightser.training.system import System
 
@@ -408,3 +410,84 @@ def test_without_the_extra_one_line_says_which_is_needed(lacking):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "lightser[export]" in done.stdout
+
+
+# Silence
+
+
+@pytest.mark.parametrize(
+    ("frontend", "network"),
+    [
+        (("light_sernet", {}), "light_sernet"),
+        (("light_sernet", {"kind": "logmel"}), "light_sernet"),
+        (("three_channel", {"preset": "paper"}), "acrnn3d"),
+        (("three_channel", {"preset": "code"}), "acrnn3d"),
+        (("zhong2020", {}), "zhong2020"),
+        (("mel_image", {}), "yenigalla2018"),
+        (("log_spectrogram", {}), "satt2017"),
+        (("frame30", {}), "dnn_elm"),
+    ],
+)
+def test_a_graph_has_the_features_of_silence_and_of_a_click_in_it(frontend, network, tmp_path):
+    system = System.build(frontend, (network, {}), 7, standardize=False).eval()
+    path = tmp_path / "frontend.onnx"
+    save_checked(frontend_graph(system), path)
+    session = open_graph(path)
+    for still in still_clips(max(48_000, system.min_samples)):
+        (given,) = session.run(None, {"samples": still[None]})
+        with torch.no_grad():
+            expected = system.features(torch.from_numpy(still)[None]).numpy()
+        assert np.isfinite(given).all()
+        if network != "dnn_elm":  # which takes the loudest frames, and here most are equally loud
+            np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_graph_without_numbers_for_silence_is_refused(tmp_path):
+    system = make_system(*SYSTEMS["light_sernet"])
+
+    class Dividing(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, samples):
+            return self.inner(samples / samples.abs().amax(dim=1, keepdim=True))
+
+    path = tmp_path / "model.onnx"
+    to_onnx(system, path)
+    assert check_parity(system, path, 3.0) < 1e-4
+    system.frontend = Dividing(system.frontend)
+    to_onnx(system, path)
+    with pytest.raises(BadModel, match="no numbers for a clip that is silent"):
+        check_parity(system, path, 3.0)
+
+
+@pytest.mark.parametrize(("precision", "frontend"), [("float32", "out"), ("float16", "in")])
+def test_a_network_of_one_number_of_frames_is_exported_apart(precision, frontend, tmp_path):
+    torch.manual_seed(0)
+    system = System.build(("mel_image", {}), ("yenigalla2018", {}), 7, standardize=False).eval()
+    order = Order(precision=precision, frontend=frontend, n_samples=48_000, labels=("a",) * 7)
+    exporter = EXPORTERS["onnx"]
+    facts = exporter.write(system, order, tmp_path).facts
+    answer = exporter.open(tmp_path, facts)
+    wave = torch.from_numpy(np.resize(SAMPLES[0], (1, 48_000)))
+    with torch.no_grad():
+        features, expected = system.features(wave), system(wave)
+    got = answer((wave if frontend == "in" else features)[0].numpy())
+    np.testing.assert_allclose(got, expected[0].numpy(), atol=1e-3)
+    if frontend == "out":
+        assert facts["input"]["shape"] == ["batch", features.shape[1], features.shape[2]]
+
+
+def test_a_network_without_convolutions_is_exported_in_int8(tmp_path):
+    torch.manual_seed(0)
+    system = System.build(("frame30", {}), ("dnn_elm", {}), 7, standardize=False).eval()
+    heard = [np.resize(samples, 48_000) for samples in SAMPLES]
+    order = Order(
+        precision="int8", frontend="in", n_samples=48_000, labels=("a",) * 7, calibration=heard
+    )
+    exporter = EXPORTERS["onnx"]
+    answer = exporter.open(tmp_path, exporter.write(system, order, tmp_path).facts)
+    with torch.no_grad():
+        expected = system(torch.from_numpy(heard[0])[None])[0].numpy()
+    np.testing.assert_allclose(answer(heard[0]), expected, atol=0.05)

@@ -8,8 +8,8 @@ HELP = "A corpus and where it is, such as emodb=~/corpora/emodb; give it once fo
 TABLE = "table"  # the corpus that is read from a CSV, given itself or in a folder
 
 
-def corpus_folders(given: list[str]) -> dict[str, Path]:
-    """Return name to folder, or to the file of a table of one's own.
+def corpus_folders(given: list[str], option: str = "--corpus") -> dict[str, Path]:
+    """Return name to folder, or to the file of a table of one's own, as an option gives them.
 
     Raises:
         BadCorpus: not of the form NAME=DIR, or there is no such folder.
@@ -22,7 +22,7 @@ def corpus_folders(given: list[str]) -> dict[str, Path]:
         name, equals, folder = words.partition("=")
         if not equals or not folder:
             raise BadCorpus(
-                f"--corpus takes NAME=DIR, such as emodb=~/corpora/emodb, not '{words}'"
+                f"{option} takes NAME=DIR, such as emodb=~/corpora/emodb, not '{words}'"
             )
         CORPORA[name]  # an unknown name is answered with the nearest known one
         folders[name] = Path(folder).expanduser()

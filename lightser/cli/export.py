@@ -75,7 +75,7 @@ def export(
 
 def clip_set(words: str) -> "ClipSet":
     """Return the recordings of ``CORPUS=DIR``."""
-    ((name, folder),) = corpus_folders([words]).items()
+    ((name, folder),) = corpus_folders([words], "--calibrate").items()
     try:
         from lightser.corpora import CORPORA, load_corpus
         from lightser.export.deliver import Clip, ClipSet

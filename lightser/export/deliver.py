@@ -35,7 +35,7 @@ from lightser.card import (
 )
 from lightser.errors import BadModel, LightserError, UnknownName
 from lightser.export import EXPORTERS, Answer, Exporter, Order, Written
-from lightser.export.folder import SAMPLES
+from lightser.export.folder import SAMPLES, check_numbers, still_clips
 from lightser.export.manifest import MANIFEST, Manifest, Parity
 from lightser.features import FRONTENDS
 from lightser.training.system import System
@@ -117,6 +117,13 @@ class Job:
         missing = max(0, self.system.min_samples - len(samples))
         return np.pad(samples, (missing // 2, missing - missing // 2))
 
+    def given(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the exported file takes of samples ``[T]``: these, or their features."""
+        if self.order.frontend == "in":
+            return samples
+        with torch.inference_mode():
+            return self.system.features(torch.from_numpy(samples)[None])[0].numpy()
+
 
 def export_model(
     model: Path,
@@ -182,6 +189,8 @@ def export_model(
         answer = exporter.open(folder, written.facts)
         parity = compare(job, answer, [job.hear(clip) for clip in compared])
         check_parity(parity, precision)
+        for still in still_clips(job.order.n_samples):
+            check_numbers(answer(job.given(still)))
         if exporter.is_model_folder and frontend == "in":
             written = add_card(job, written, answer, parity, folder, place.name)
         manifest = make_manifest(job, written, parity, folder)
@@ -224,10 +233,8 @@ def compare(job: Job, answer: Answer, heard: Sequence[NDArray[np.float32]]) -> P
     """Ask the exported file and PyTorch for the same clips, samples ``[T]`` each."""
     given, expected = [], []
     for samples in heard:
-        wave = torch.from_numpy(samples)[None]
-        is_inside = job.order.frontend == "in"
-        given.append(answer(samples if is_inside else job.system.features(wave)[0].numpy()))
-        expected.append(job.system(wave)[0].numpy())
+        given.append(answer(job.given(samples)))
+        expected.append(job.system(torch.from_numpy(samples)[None])[0].numpy())
     on = "the recordings that come with lightser" if job.clips is None else job.clips.corpus
     return Parity.of(given, expected, on)
 
@@ -293,6 +300,14 @@ def frontend_in_full(system: System) -> dict[str, Any]:
     return {"name": described["name"], "options": options}
 
 
+def was_trained_on(card: Card, corpus: str) -> bool | None:
+    """Return whether a model was trained on a corpus; None where names do not tell."""
+    names = {trained.corpus for trained in card.trained_on}
+    if corpus in names and corpus in ("folder", "table"):  # of which there are many
+        return None
+    return corpus in names
+
+
 def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> Manifest:
     """Return the manifest of what was written to ``folder``."""
     order, card, system, clips = job.order, job.card, job.system, job.clips
@@ -306,7 +321,7 @@ def make_manifest(job: Job, written: Written, parity: Parity, folder: Path) -> M
             "of": len(clips.clips),
             "seed": clips.seed,
             "seconds": round(sum(map(len, order.calibration)) / system.sample_rate, 1),
-            "trained_on_it": clips.corpus in {corpus.corpus for corpus in card.trained_on},
+            "trained_on_it": was_trained_on(card, clips.corpus),
         }
     return Manifest(
         target=job.exporter.name,

@@ -134,7 +134,7 @@ def check_parity(
         clips: to compare on; by default those that come with lightser.
 
     Raises:
-        BadModel: it is above 1e-4, or the graph gives no numbers.
+        BadModel: it is above 1e-4, or the graph gives no numbers, be it for silence.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -152,7 +152,27 @@ def check_parity(
                 f"{TOLERANCE:g} is allowed"
             )
         worst = max(worst, difference)
+    for samples in still_clips(round(window_s * system.sample_rate)):
+        (given,) = session.run([OUTPUT], {INPUT: samples[None]})
+        check_numbers(given[0])
     return worst
+
+
+def still_clips(n_samples: int) -> list[NDArray[np.float32]]:
+    """Return clips ``[T]`` in which a model may divide by nothing: silence, and a click in it."""
+    silence, click = np.zeros((2, n_samples), np.float32)
+    click[n_samples // 3] = 0.5
+    return [silence, click]
+
+
+def check_numbers(probabilities: NDArray[np.float32]) -> None:
+    """Refuse the answer of an export to a silent clip where it is none.
+
+    Raises:
+        BadModel: it is NaN or infinite.
+    """
+    if not np.isfinite(probabilities).all():
+        raise BadModel("The exported file gives no numbers for a clip that is silent, or all but")
 
 
 def _window(samples: NDArray[np.float32], system: System, window_s: float) -> NDArray[np.float32]:

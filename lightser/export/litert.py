@@ -191,7 +191,7 @@ def _rewrite(graph: torch.fx.GraphModule) -> None:
     for node in list(graph.graph.nodes):
         if node.op != "call_function":
             continue
-        if node.target == aten.avg_pool2d.default and list(node.args[4:6]) == [True, False]:
+        if node.target == aten.avg_pool2d.default and _counts_what_is_there(*node.args):
             node.target, node.args = _pool_what_is_there, node.args[:3]
         elif node.target == aten.conv1d.padding:
             node.target = _conv1d
@@ -200,6 +200,19 @@ def _rewrite(graph: torch.fx.GraphModule) -> None:
         elif node.target == torch.ops.lightser.bigru.default:
             node.target = _unrolled_bigru
     graph.recompile()
+
+
+def _counts_what_is_there(
+    x: object,
+    size: object,
+    stride: object = (),
+    padding: Sequence[int] = (0,),
+    ceil: bool = False,
+    counts_padding: bool = True,
+    divisor: int | None = None,
+) -> bool:
+    """Return whether arguments of ``avg_pool2d`` ask for :func:`_pool_what_is_there`."""
+    return ceil and not counts_padding and not any(padding) and divisor is None
 
 
 def _pool_what_is_there(x: Tensor, size: list[int], stride: list[int]) -> Tensor:

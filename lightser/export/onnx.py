@@ -75,7 +75,7 @@ def to_graph(
         example: its input, of any sizes but 0 and 1.
         taken: name of the input.
         given: name of the output.
-        length: the input's dimension 1, a ``torch.export.Dim``.
+        length: the input's dimension 1, a ``torch.export.Dim``; None if it is the example's.
         opset: of ONNX.
     """
     with _quiet(), torch.no_grad():

@@ -27,6 +27,8 @@ def correct_biases(
     constants = {constant.name: constant for constant in int8.graph.initializer}
     made_by = {name: node for node in int8.graph.node for name in node.output}
     layers = [node for node in int8.graph.node if node.op_type == "Conv" and len(node.input) == 3]
+    if not layers:
+        return
     targets = _means(float32, [node.output[0] for node in layers], features)
     for layer, target in zip(layers, targets, strict=True):
         (mean,) = _means(int8, [layer.output[0]], features)

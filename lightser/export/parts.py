@@ -49,13 +49,22 @@ def frontend_graph(system: System) -> onnx.ModelProto:
 def network_graph(system: System) -> onnx.ModelProto:
     """Return features ``[batch, frames, M]`` to probabilities ``[batch, C]``.
 
-    Standardisation, which is fitted with the network, is in it.
+    Standardisation, which is fitted with the network, is in it. Frames are free, unless a clip of
+    any length has as many.
     """
+    still = _still(system)
     least: int = system.network.min_frames  # type: ignore[assignment]
     n_bands: int = system.frontend.n_bands  # type: ignore[assignment]
+    with torch.no_grad():
+        short, long = (
+            still.features(torch.zeros(1, system.min_samples + more)).shape[1]
+            for more in (0, 16001)
+        )
+    if short == long:  # a network may count on it
+        return _graph(_Network(still), torch.zeros(2, short, n_bands), FEATURES, OUTPUT, None)
     frames = torch.export.Dim("frames", min=max(least, 2))
     features = torch.zeros(2, least + 101, n_bands)
-    return _graph(_Network(_still(system)), features, FEATURES, OUTPUT, frames)
+    return _graph(_Network(still), features, FEATURES, OUTPUT, frames)
 
 
 def joined(frontend: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:

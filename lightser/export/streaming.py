@@ -92,7 +92,7 @@ class StreamingLightSernet(nn.Module):
             features: ``[1, 32, M]``, as the front end gives them.
             chunk: ``[1]``, how many there were before.
             end: ``[1]``, frames of the whole recording; ENDLESS as long as it goes on. Chunks
-                behind it, two to see all columns, may hold anything.
+                behind it, two to see all columns, may hold any finite numbers.
             kept: what the last call gave.
 
         Returns:

@@ -29,7 +29,9 @@ class PercentileLevel(nn.Module):
         top = samples.abs().topk(last - below + 1).values  # from the loudest down
         low, high = top[:, last - below], top[:, last - above]
         level = low + share * (high - low)
-        x = (samples / (level[:, None] + FLOAT64_EPSILON)).clamp(-1, 1)
+        # Published as level + epsilon, which is the same for any clip of 16 bits; but an exporter
+        # takes so small a sum for the level alone, and silence for 0 / 0.
+        x = (samples / level[:, None].clamp(min=FLOAT64_EPSILON)).clamp(-1, 1)
         return (x * 32768).round().clamp(max=32767) / 32768 if self.requantise else x
 
 

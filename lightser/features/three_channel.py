@@ -78,7 +78,9 @@ class ThreeChannelLogMel(nn.Module):
         if self.as_published:
             mean = samples.mean(dim=1, keepdim=True)
             level = samples.std(dim=1, correction=0, keepdim=True)
-            x = (samples - mean) / (level + 1e-8)
+            # Exporters take a sum with so small a number for the level alone: silence was 0 / 0.
+            exporting = torch.compiler.is_exporting()
+            x = (samples - mean) / (level.clamp(min=1e-8) if exporting else level + 1e-8)
             floor = 1e-8
         else:
             x = samples * 32768

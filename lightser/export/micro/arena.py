@@ -12,7 +12,7 @@ from typing import Any
 
 from lightser.errors import BadModel, MissingExtra
 
-AMPLE = 4_000_000  # bytes; an arena that any of our networks fits in
+AMPLE = 64_000_000  # bytes; an arena that any of our networks fits in, for a minute and more
 ALIGNMENT = 16  # bytes, of everything in an arena
 
 # Told on standard error by RecordingMicroAllocator.

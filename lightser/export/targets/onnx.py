@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightser.card import MODEL
-from lightser.errors import BadModel
+from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, FRONTENDS_AT, PRECISIONS, Answer, Exporter, Order, Written
 from lightser.export.fold import fold_batch_norms
 from lightser.export.onebit import with_bits
@@ -28,7 +28,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
     float16 or int8 file the two are made apart and then joined.
 
     Raises:
-        BadModel: PyTorch's exporter cannot carry the network.
+        BadModel: PyTorch's exporter, ONNX or its runtime cannot carry the network.
     """
     path = folder / MODEL
     quantisation: dict[str, Any] | None = None
@@ -55,7 +55,9 @@ def write(system: System, order: Order, folder: Path) -> Written:
             if order.frontend == "in":
                 network = joined(frontend_graph(system), network)
             save_checked(network, path)
-    except RuntimeError as error:  # of which all that PyTorch's exporter raises is a kind
+    except (LightserError, OSError):
+        raise
+    except Exception as error:  # PyTorch's exporter, ONNX and its runtime have no common base
         name = system.describe()["model"]["name"]
         reason = " ".join(str(error).split())[:200]
         raise BadModel(f"onnx cannot carry '{name}': {reason}") from error

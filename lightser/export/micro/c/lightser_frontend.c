@@ -53,7 +53,7 @@ static float sample(const clip *heard, size_t i) {
   if (i < heard->before || i - heard->before >= heard->n_samples) return 0.0f;
   x = (float)heard->samples[i - heard->before] / 32768.0f;
 #ifdef LIGHTSER_PER_MILLE
-  x = x / (heard->level + 2.220446049250313e-16f);
+  x = x / (heard->level > 2.220446049250313e-16f ? heard->level : 2.220446049250313e-16f);
   x = x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x;
   x = rintf(x * 32768.0f); /* the published code stores its clips in 16 bits */
   x = (x > 32767.0f ? 32767.0f : x) / 32768.0f;
