@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import socket
 import struct
@@ -29,6 +30,7 @@ import numpy as np
 import pytest
 import soundfile
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
+from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -910,6 +912,45 @@ def test_who_reads_slowly_gets_all_of_it(strict: Server) -> None:
     assert last.endswith(b'{"status":"ok"}')
 
 
+def frame(kind: int, content: bytes) -> bytes:
+    """Return a WebSocket frame as clients send it, masked with zeros."""
+    n = len(content)
+    length = struct.pack("B", 128 | n) if n < 126 else struct.pack(">BQ", 255, n)
+    return bytes([128 | kind]) + length + bytes(4) + content
+
+
+@pytest.mark.parametrize("kind", ["audio", "pings"])
+def test_a_stream_that_never_reads_is_sent_away(model: Path, kind: str) -> None:
+    asked = "window_s=0.5&hop_s=0.05&encoding=float32&sample_rate=4000"
+    head = (
+        f"GET /v1/stream?{asked} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade"
+        f"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
+    )
+    # Pauses are silence: a second of them is twenty answers, and the model is asked for none.
+    sent = frame(2, bytes(2**20)) if kind == "audio" else frame(9, bytes(125)) * 5000
+
+    with serving("--model", model, "--max-time", "2", "--max-idle", "2") as server:
+
+        def open_streams() -> int:
+            told = httpx.get(f"{server.url}/metrics", timeout=30).text
+            return int(re.search(r"^lightser_streams_open (\d+)", told, re.MULTILINE)[1])
+
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(1)
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(head.encode())
+            while open_streams() == 0:
+                time.sleep(0.05)
+            with contextlib.suppress(OSError):  # sent away, or nobody takes any more
+                for _ in range(40):
+                    connection.sendall(sent)
+            deadline = time.monotonic() + 12
+            while open_streams():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
 def test_who_never_reads_does_not_hold_up_the_end(model: Path) -> None:
     with serving("--model", model, "--max-time", "2") as leaving, not_reading(leaving, 200):
         time.sleep(0.5)
@@ -1352,3 +1393,18 @@ def test_the_guide_tells_of_every_option_and_code() -> None:
     assert {option for option in options if option not in text} == set()
     codes = {code for codes, _ in REFUSALS.values() for code in codes.split(", ")}
     assert {code for code in codes if f"`{code}`" not in text} == set()
+
+
+def test_an_answer_for_a_bug_has_what_every_answer_has(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    recognizer = Recognizer.load(folder)
+    name = recognizer.card.name
+    app = make_app({name: recognizer}, origins=[PAGE])
+    (folder / "model.onnx").unlink()
+    asking = TestClient(app, raise_server_exceptions=False)
+    said = asking.get(f"/v1/models/{name}/model.onnx", headers={"Origin": PAGE})
+    assert (said.status_code, said.json()["error"]["code"]) == (500, "internal")
+    known = asking.get("/nothing", headers={"Origin": PAGE})
+    assert set(known.headers) <= set(said.headers)
+    assert said.headers["access-control-allow-origin"] == PAGE

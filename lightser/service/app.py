@@ -17,7 +17,7 @@ from lightser.errors import LightserError
 from lightser.inference.recognizer import Recognizer
 from lightser.service import clips, streams
 from lightser.service.desk import Desk
-from lightser.service.entrance import Guard, Watch, as_response, origin_of
+from lightser.service.entrance import Excuse, Guard, Watch, as_response, origin_of
 from lightser.service.limits import Limits, Refusal
 from lightser.service.linger import Linger
 from lightser.service.openapi import describe
@@ -87,12 +87,12 @@ def make_app(
             Middleware(Linger),
             *([cors] if origins else []),
             Middleware(Guard, keys, origins),
+            Middleware(Excuse),
         ],
         exception_handlers={
             Refusal: refuse,
             LightserError: refuse_audio,
             HTTPException: refuse_address,
-            Exception: apologise,
         },
     )
     app.state.desk = desk
@@ -152,7 +152,3 @@ async def refuse_address(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     message = f"{error.detail}; GET / names what is here."
     return await refuse(request, Refusal(error.status_code, code, message, error.headers or {}))
-
-
-async def apologise(request: Request, error: Exception) -> Response:
-    return as_response(Refusal(500, "internal", "A bug of the service; its log says more."))

@@ -100,6 +100,34 @@ class Watch:
             )
 
 
+class Excuse:
+    """Answer for a bug, here inside, so that what every answer passes is passed; then let it go on.
+
+    Args:
+        app: what may fail.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        is_answered = scope["type"] != "http"
+
+        async def noted_send(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted_send)
+        except Exception:
+            if not is_answered:
+                bug = Refusal(500, "internal", "A bug of the service; its log says more.")
+                await as_response(bug)(scope, receive, send)
+            raise
+
+
 def origin_of(given: str) -> str:
     """Return the origin of a web page as browsers send it, or ``*``.
 

@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from lightser.errors import LightserError
 from lightser.service.limits import Limits
@@ -27,6 +28,8 @@ _SPARE_BYTES = 65_536
 _SENT_BYTES = 2**17
 # What a client reads at least while it has ``time_s`` for it.
 _LEAST_READ_BYTES = 65_536
+# Of a stream, that may wait to be read: a ping is answered at once, whoever reads the answer.
+_UNREAD_BYTES = 2**20
 
 
 def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
@@ -46,9 +49,13 @@ def run(app: Starlette, host: str, port: int, limits: Limits) -> None:
         header_s = limits.header_s
         time_s = limits.time_s
 
+    class PatientStream(_PatientStream):
+        time_s = limits.time_s
+
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
+        ws=PatientStream,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -106,25 +113,71 @@ class _Server(uvicorn.Server):
             log("listening", url=f"http://{shown}:{port}")
 
 
-class _PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
+class _Patience(asyncio.Protocol):
+    """Waits only so long for an answer to be read; to be put in front of a protocol of uvicorn."""
+
+    time_s: float
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    _stuck: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # So that we hear of whatever waits to be read, not just of what fills a buffer.
+        transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting_for_reader()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting_for_reader()
+        super().connection_lost(exc)
+
+    def _wait_for_reader(self, unread: int) -> None:
+        self._stuck = self.loop.call_later(self.time_s, self._look_at_reader, unread)
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _look_at_reader(self, before: int) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if before - unread < _LEAST_READ_BYTES:
+            self.transport.abort()
+        else:
+            self._wait_for_reader(unread)
+
+
+class _PatientStream(_Patience, WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, whose patience with a client who does not read ends."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > _UNREAD_BYTES:
+            self.transport.abort()
+
+
+class _PatientProtocol(_Patience, H11Protocol, asyncio.BufferedProtocol):
     """uvicorn's HTTP/1.1, whose patience with a client ends.
 
-    It waits for the head of a request and for an answer to be read only so long, and takes no body
-    that is chunks rather than content.
+    It waits for the head of a request, too, only so long, and takes no body that is chunks rather
+    than content.
     """
 
     header_s: float
-    time_s: float
     _hurry: asyncio.TimerHandle | None = None
-    _stuck: asyncio.TimerHandle | None = None
     _spare = _SPARE_BYTES
     _counted: object = None  # the cycle that `_spare` is of
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._piece = bytearray(_PIECE_BYTES)
-        # So that we hear of whatever waits to be read, not just of what fills a buffer.
-        transport.set_write_buffer_limits(high=0)
         self._wait_for_head()
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -157,17 +210,8 @@ class _PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
         else:
             self._wait_for_head()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._wait_for_reader(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop_waiting_for_reader()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        self._stop_waiting_for_reader()
         super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
@@ -183,18 +227,3 @@ class _PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
         self._hurry = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
-
-    def _wait_for_reader(self, unread: int) -> None:
-        self._stuck = self.loop.call_later(self.time_s, self._look_at_reader, unread)
-
-    def _stop_waiting_for_reader(self) -> None:
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
-
-    def _look_at_reader(self, before: int) -> None:
-        unread = self.transport.get_write_buffer_size()
-        if before - unread < _LEAST_READ_BYTES:
-            self.transport.abort()
-        else:
-            self._wait_for_reader(unread)
