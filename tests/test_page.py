@@ -529,6 +529,79 @@ def test_a_choice_counts_from_when_it_is_made(tab: Tab, server: Server, talk: Pa
 
 @needs_chromium
 @needs_modules
+def test_what_is_still_being_heard_is_heard_by_who_is_chosen_meanwhile(
+    tab: Tab, server: Server
+) -> None:
+    show(tab, server.url, "service")
+    tab.evaluate(f"(() => {{ {HOLD} }})()")
+    give(tab, CLIP)
+    tab.wait_for("window.asked.length === 1")
+    choose_model(tab, OTHER)
+    tab.evaluate("window.release()")
+    wait_until_done(tab)
+    assert saved(tab)["model"] == OTHER and saved(tab)["source"] == CLIP.name
+    assert tab.evaluate("document.getElementById('working').hidden")
+
+
+@needs_chromium
+@needs_modules
+@pytest.mark.parametrize("by_key", [True, False])
+def test_what_was_spoken_is_kept_whoever_is_chosen_then(
+    tab: Tab, server: Server, by_key: bool
+) -> None:
+    show(tab, server.url, "browser")
+    tab.evaluate("document.getElementById('speak').click()")
+    tab.wait_for("window.heard.length * 1024 > 4 * window.heardRate")
+    if by_key:
+        tab.evaluate("document.getElementById('stop').focus()")
+        tab.press("Enter", 13, "\r")
+    else:
+        choose_engine(tab, "service")
+    wait_until_done(tab)
+    assert tab.evaluate("document.getElementById('stage').dataset.done") == "Microphone"
+    assert tab.evaluate("document.getElementById('stop').hidden")
+    assert not tab.evaluate("document.getElementById('play').disabled")
+    if by_key:
+        assert tab.evaluate("document.activeElement.id") == "timeline"
+
+
+@needs_chromium
+@needs_modules
+def test_a_microphone_that_nobody_allows_holds_up_nothing(tab: Tab, server: Server) -> None:
+    show(tab, server.url, "browser")
+    tab.evaluate(
+        "(() => { const devices = navigator.mediaDevices;"
+        "const before = devices.getUserMedia.bind(devices);"
+        "devices.getUserMedia = (wanted) => new Promise((resolve) => { window.allow = async () => {"
+        "window.late = await before(wanted); resolve(window.late); }; }); })()"
+    )
+    tab.evaluate("document.getElementById('speak').click()")
+    tab.wait_for("Boolean(window.allow)")
+    drop(tab, CLIP)
+    assert saved(tab)["source"] == CLIP.name
+    tab.evaluate("window.allow()")  # too late: nobody listens to it
+    tab.wait_for("window.late?.getTracks().every((track) => track.readyState === 'ended')")
+
+
+@needs_chromium
+@needs_modules
+def test_a_microphone_that_cannot_be_heard_is_given_back(tab: Tab, server: Server) -> None:
+    show(tab, server.url, "browser")
+    tab.evaluate(
+        "(() => { const devices = navigator.mediaDevices;"
+        "const before = devices.getUserMedia.bind(devices);"
+        "devices.getUserMedia = async (wanted) => (window.lent = await before(wanted));"
+        "window.AudioWorkletNode = class { constructor() { throw new Error('other rates'); } };"
+        "})()"
+    )
+    tab.evaluate("document.getElementById('speak').click()")
+    tab.wait_for("!document.getElementById('trouble').hidden")
+    assert text(tab, "trouble") == "The microphone cannot be heard here: other rates"
+    assert tab.evaluate("window.lent.getTracks().every((track) => track.readyState === 'ended')")
+
+
+@needs_chromium
+@needs_modules
 def test_what_is_still_being_heard_is_heard_by_another_choice_of_emotions(
     tab: Tab, server: Server, tmp_path: Path
 ) -> None:

@@ -19,7 +19,9 @@ let engine = null;
 let card = null;
 let wanted = null; // {card, kind, labels} that the reader chose last
 let again = null; // {kind, hear}: who hears what was given last, and how to hear it once more
+let unheard = null; // the same, of what was given and is not shown yet
 let microphone = null;
+let asking = null; // AbortController of a question for the microphone that nobody has answered
 let begun = 0; // counts what was begun, so that what is overtaken ends
 let doing = Promise.resolve(); // what was begun last
 
@@ -32,6 +34,7 @@ function attempt(action = () => {}) {
   const isLatest = () => mine === begun;
   const [before, who] = [doing, wanted?.kind];
   microphone?.close();
+  asking?.abort();
   const act = async () => {
     if (!isLatest()) return;
     if (wanted) await openWanted();
@@ -80,10 +83,19 @@ async function openModels() {
   if (wasLocked) element("choose").focus();
 }
 
-/** Note at once who is to listen; whatever is given from now on waits for it. */
+/** Note at once who is to listen; what is not shown yet is theirs, and whatever is given from now on. */
 function choose(change) {
   wanted = { ...wanted, ...change };
-  attempt();
+  attempt(async (isLatest) => {
+    working("");
+    const waiting = unheard;
+    if (!waiting) return;
+    if (waiting.kind === "browser" && engine.kind === "service") {
+      unheard = null;
+      throw new Trouble("This browser was to hear that, so it is not sent; give it once more.");
+    }
+    await waiting.hear(isLatest);
+  });
 }
 
 /** Take the choice of emotions, and hear once more what is shown. */
@@ -142,10 +154,12 @@ function enable(isReady) {
 async function listenTo(blob, name, isLatest, isAgain = false) {
   const before = again;
   again = { kind: engine.kind, hear: (isLatest) => listenTo(blob, name, isLatest, true) };
+  unheard = again;
   try {
     await hearWhole(blob, name, isLatest, isAgain);
   } catch (error) {
     again = before; // which is what is still shown
+    unheard = null;
     throw error;
   }
 }
@@ -174,14 +188,18 @@ async function hearWhole(blob, name, isLatest, isAgain) {
   const cut = { windowS: card.window_s, hopS: Math.min(hopFor(whole.durationS), card.window_s) };
   const { labels } = engine;
   const { warnings } = whole;
+  unheard = null;
   stage.begin(name, { labels, rate: clip.rate, hopS: cut.hopS, isBlind, isAgain, warnings });
   stage.hear(clip.samples);
   stage.conclude(whole, whole.windows > 1);
-  for await (const segment of engine.segments(blob, heard, cut)) {
-    if (!isLatest()) return;
-    stage.take(segment);
+  try {
+    for await (const segment of engine.segments(blob, heard, cut)) {
+      if (!isLatest()) return;
+      stage.take(segment);
+    }
+  } finally {
+    stage.finish(clip);
   }
-  stage.finish(clip);
 }
 
 /** A step that gives a few hundred segments; a window that is shorter gives more. */
@@ -191,11 +209,15 @@ const hopFor = (seconds) => [0.25, 0.5, 1, 2, 5].find((hop) => seconds / hop <= 
 
 async function listenLive(isLatest) {
   working("");
-  microphone = await Microphone.open();
-  if (!isLatest()) {
-    microphone.close(); // something else was asked for meanwhile
-    microphone = null;
-    return;
+  unheard = null;
+  asking = new AbortController();
+  try {
+    microphone = await Microphone.open({ signal: asking.signal });
+  } catch (error) {
+    if (!isLatest()) return; // something else was asked for meanwhile
+    throw error;
+  } finally {
+    asking = null;
   }
   const rate = microphone.sampleRate;
   const parts = [];
@@ -242,12 +264,10 @@ async function follow(chunks, parts, rate, isLatest, isAgain = false) {
     }
     await stream.end();
   } finally {
-    if (isLatest()) {
-      const heard = sum.reduce((a, b) => a + b);
-      const mean = sum.map((share) => share / heard);
-      if (heard) stage.conclude(named(labels, mean, mean.indexOf(Math.max(...mean))), true);
-      stage.finish({ samples: joined(parts), rate });
-    }
+    const heard = sum.reduce((a, b) => a + b);
+    const mean = sum.map((share) => share / heard);
+    if (heard) stage.conclude(named(labels, mean, mean.indexOf(Math.max(...mean))), true);
+    stage.finish({ samples: joined(parts), rate });
   }
 }
 

@@ -132,9 +132,11 @@ export class Stage {
     this.#timeline.finish();
     this.#timeline.at = null;
     this.#box.classList.remove("live");
+    const wasOnStop = document.activeElement === element("stop");
     element("stop").hidden = true;
     element("another").hidden = element("again").hidden = false;
-    element("play").disabled = this.#isBlind;
+    element("play").disabled = this.#isBlind || !clip.samples.length;
+    if (wasOnStop) this.#slider.focus({ preventScroll: true }); // with the button it would be lost
     element("more").hidden = segments.length === 0;
     fillTable(element("table"), labels, segments);
     if (!whole) {

@@ -17,11 +17,16 @@ import { Stream } from "./stream.js";
  */
 export async function* listen(recognizer, { signal, deviceId, worklet, ...cut } = {}) {
   new Stream(recognizer, cut); // so that what does not fit is said before anyone is asked
-  const microphone = await Microphone.open({ deviceId, worklet });
+  let microphone;
+  try {
+    microphone = await Microphone.open({ deviceId, worklet, signal });
+  } catch (error) {
+    if (signal?.aborted) return;
+    throw error;
+  }
   const stream = new Stream(recognizer, { ...cut, sampleRate: microphone.sampleRate });
   const close = () => microphone.close();
   signal?.addEventListener("abort", close);
-  if (signal?.aborted) close();
   try {
     for await (const chunk of microphone) yield* await stream.push(chunk);
     yield* await stream.flush();

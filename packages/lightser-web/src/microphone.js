@@ -9,6 +9,20 @@ const REASONS = /** @type {Record<string, string>} */ ({
   OverconstrainedError: "There is no such microphone.",
 });
 
+/** @param {MediaStream} media */
+const stop = (media) => media.getTracks().forEach((track) => track.stop());
+
+/**
+ * Return a promise that is broken when a signal is aborted.
+ *
+ * @param {AbortSignal} signal
+ * @returns {Promise<never>}
+ */
+const aborted = (signal) =>
+  new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+
 /** The microphone, as chunks of samples: `for await (const chunk of microphone) …`. */
 export class Microphone {
   #context;
@@ -28,39 +42,49 @@ export class Microphone {
    * @param {string} [options.deviceId] one of `navigator.mediaDevices.enumerateDevices()`
    * @param {string | URL} [options.worklet] address of `microphone-worklet.js`, where a bundler
    *   has moved it
+   * @param {AbortSignal} [options.signal] ends the question, and nobody is listened to
    * @returns {Promise<Microphone>}
    * @throws {BadAudio} there is none, or it may not be used
+   * @throws the reason of the signal, once it is aborted
    */
-  static async open({ deviceId, worklet } = {}) {
+  static async open({ deviceId, worklet, signal } = {}) {
+    signal?.throwIfAborted();
     const devices = globalThis.navigator?.mediaDevices;
     if (!devices?.getUserMedia) {
       throw new BadAudio("Browsers lend the microphone to pages over HTTPS, or of this machine, alone.");
     }
+    const asked = devices.getUserMedia({
+      audio: {
+        ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
+        channelCount: 1,
+        echoCancellation: false,
+        noiseSuppression: false,
+        autoGainControl: false,
+      },
+    });
     let media;
     try {
-      media = await devices.getUserMedia({
-        audio: {
-          ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
-          channelCount: 1,
-          echoCancellation: false,
-          noiseSuppression: false,
-          autoGainControl: false,
-        },
-      });
+      media = await (signal ? Promise.race([asked, aborted(signal)]) : asked);
     } catch (error) {
+      asked.then(stop, () => {}); // permission that comes too late
+      signal?.throwIfAborted();
       const { name, message } = /** @type {Error} */ (error);
       throw new BadAudio(REASONS[name] ?? `The microphone cannot be opened: ${message}`);
     }
-    const context = new AudioContext({ latencyHint: "interactive" });
+    /** @type {AudioContext | undefined} */
+    let context;
     try {
+      context = new AudioContext({ latencyHint: "interactive" });
       await context.audioWorklet.addModule(worklet ?? new URL("./microphone-worklet.js", import.meta.url));
       await context.resume();
+      signal?.throwIfAborted();
+      return new Microphone(context, media);
     } catch (error) {
-      media.getTracks().forEach((track) => track.stop());
-      await context.close();
-      throw new LightserError(`The audio worklet cannot be loaded: ${/** @type {Error} */ (error).message}`);
+      stop(media);
+      await context?.close();
+      signal?.throwIfAborted();
+      throw new LightserError(`The microphone cannot be heard here: ${/** @type {Error} */ (error).message}`);
     }
-    return new Microphone(context, media);
   }
 
   /**
@@ -89,7 +113,7 @@ export class Microphone {
   close() {
     if (!this.#open) return;
     this.#open = false;
-    this.#media.getTracks().forEach((track) => track.stop());
+    stop(this.#media);
     this.#context.close();
     this.#wake();
   }

@@ -216,7 +216,7 @@ export class Recognizer {
 
   /** Free the model's memory; it must not be asked any more. */
   async release() {
-    await this.#turns.last;
+    await this.#turns.last.catch(() => {}); // whoever asked has been told
     await this.#session.release();
   }
 

@@ -37,6 +37,7 @@ export function decodeWav(bytes) {
   let format = 0;
   let channels = 0;
   let rate = 0;
+  let aligned = 0; // bytes of a frame
   let bits = 0;
   for (let at = 12; at + 8 <= view.byteLength; ) {
     const [id, size] = [text(view, at), view.getUint32(at + 4, true)];
@@ -45,6 +46,7 @@ export function decodeWav(bytes) {
       format = view.getUint16(body, true);
       channels = view.getUint16(body + 2, true);
       rate = view.getUint32(body + 4, true);
+      aligned = view.getUint16(body + 12, true);
       bits = view.getUint16(body + 14, true);
       if (format === EXTENSIBLE && body + 26 <= view.byteLength) {
         format = view.getUint16(body + 24, true);
@@ -56,6 +58,9 @@ export function decodeWav(bytes) {
         throw new BadAudio(`A WAV of format ${format} with ${bits} bits is not read here.`);
       }
       const frame = (channels * bits) / 8;
+      if (frame !== aligned) {
+        throw new BadAudio(`A WAV of ${bits} bits in frames of ${aligned} bytes is not read here.`);
+      }
       const frames = Math.floor(Math.min(size, view.byteLength - body) / frame);
       const all = Array.from({ length: channels }, (_, c) => {
         const channel = new Float32Array(frames);

@@ -7,7 +7,16 @@ import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { BadAudio, BadModel, LightserError, load, loadGate, SpeechGate, Stream } from "../src/index.js";
+import {
+  BadAudio,
+  BadModel,
+  LightserError,
+  load,
+  loadGate,
+  Recognizer,
+  SpeechGate,
+  Stream,
+} from "../src/index.js";
 
 const MODEL = fileURLToPath(
   new URL("../../../lightser/inference/weights/emodb-light_sernet", import.meta.url),
@@ -183,4 +192,24 @@ test("windows that do not fit are refused", () => {
   for (const cut of [{ windowS: 0.05 }, { hopS: 4 }, { hopS: 0 }, { windowS: NaN }]) {
     assert.throws(() => new Stream(recognizer, cut), LightserError);
   }
+});
+
+test("a model is released after it has failed, too", async () => {
+  let released = 0;
+  const tensor = { isTensor: true, type: "float32" };
+  const session = {
+    inputNames: ["samples"],
+    inputMetadata: [{ ...tensor, shape: ["batch", "time"] }],
+    outputNames: ["probabilities"],
+    outputMetadata: [{ ...tensor, shape: ["batch", 2] }],
+    run: async () => {
+      throw new Error("out of memory");
+    },
+    release: async () => void released++,
+  };
+  const card = { name: "m", labels: ["a", "b"], sample_rate: 16_000, window_s: 3, min_s: 1 };
+  const failing = new Recognizer(card, session, { Tensor: class {} });
+  await assert.rejects(failing.predict(noise(16_000), 16_000), /out of memory/);
+  await failing.release();
+  assert.equal(released, 1);
 });

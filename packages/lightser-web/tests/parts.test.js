@@ -114,7 +114,7 @@ test("a label stays until another is ahead by the margin", () => {
   assert.throws(() => new Smoother({ timeS: -1 }), LightserError);
 });
 
-function wav({ format = 1, channels = 1, rate = 16_000, bits = 16, write, frames }) {
+function wav({ format = 1, channels = 1, rate = 16_000, bits = 16, aligned, write, frames }) {
   const size = (frames * channels * bits) / 8;
   const view = new DataView(new ArrayBuffer(44 + size));
   const text = (at, word) => [...word].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
@@ -124,6 +124,7 @@ function wav({ format = 1, channels = 1, rate = 16_000, bits = 16, write, frames
   view.setUint16(20, format, true);
   view.setUint16(22, channels, true);
   view.setUint32(24, rate, true);
+  view.setUint16(32, aligned ?? (channels * bits) / 8, true);
   view.setUint16(34, bits, true);
   text(36, "data");
   view.setUint32(40, size, true);
@@ -175,4 +176,6 @@ test("damaged and unknown WAVs are refused in words", () => {
   assert.throws(() => decodeWav(new ArrayBuffer(3)), BadAudio);
   assert.throws(() => decodeWav(wav({ format: 2, frames: 0, write() {} })), /format 2 with 16 bits/);
   assert.throws(() => decodeWav(wav({ frames: 0, write() {} }).slice(0, 36)), /without samples/);
+  const wide = wav({ bits: 24, aligned: 4, frames: 8, write() {} });
+  assert.throws(() => decodeWav(wide), /24 bits in frames of 4 bytes/);
 });
