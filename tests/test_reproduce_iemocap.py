@@ -77,6 +77,34 @@ def test_the_table_has_a_line_for_each_row_and_says_what_is_quick_and_what_is_no
     assert "Quick run: a few epochs" in html and "needs Emo-DB" in html and "quick run" in html
 
 
+# Rows of the systems that the papers compare with; the large ones with less of their networks.
+OTHERS = {
+    "light_sernet/table2/iemocap-dnn_elm": "",
+    "light_sernet/table3/iemocap-improvised-satt2017": "",
+    "light_sernet/table3/iemocap-improvised-yenigalla2018": "",
+    "light_sernet/table2/iemocap-drn": "width = 8",
+    "light_sernet/table3/iemocap-improvised-acrnn3d": "n_convolutions = 1",
+    "light_sernet/table3/iemocap-improvised-bcrnn": "n_convolutions = 1",
+}
+
+
+def test_rows_of_every_other_system_run_on_iemocap(ran, tmp_path, monkeypatch):
+    root, _, _ = ran
+    monkeypatch.setenv("LIGHTSER_CACHE", str(root / "cache"))
+    for row, less in OTHERS.items():
+        cut = f"[model]\n{less}\n" if less else ""
+        recipe = f'extends = "{row}"\n[optim]\nepochs = 1\n{cut}'
+        (tmp_path / f"{Path(row).name}.toml").write_text(recipe)
+    words = ["reproduce", str(tmp_path), "--quick", "--engine", "serial"]
+    words += ["--corpus", f"iemocap={root / 'iemocap'}", "--out", str(tmp_path / "results")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    for row in OTHERS:
+        (folder,) = tmp_path.glob(f"results/quick/**/{Path(row).name}")
+        facts = json.loads((folder / "scores.json").read_text())
+        assert facts["complete"] and facts["quick"] and len(facts["labels"]) == 4
+
+
 def test_a_table_is_written_as_markdown_or_html_and_nothing_else(tmp_path):
     done = CliRunner().invoke(app, ["reproduce", TARGETS[0], "--table", "table.pdf"])
     assert "--table table.pdf must end in .html or .md" in str(done.exception)
