@@ -23,10 +23,12 @@ from lightser.card import CARD, Score, TrainedOn, read_card, verify_files
 from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, Order
 from lightser.export import folder as folders
+from lightser.export.fold import fold_batch_norms, norms_behind_layers
 from lightser.export.folder import CardFacts, check_parity, still_clips, write_model_folder
 from lightser.export.onnx import to_onnx
 from lightser.export.parts import frontend_graph, save_checked
 from lightser.inference.recognizer import Recognizer
+from lightser.models import MODELS
 from lightser.training.system import System
 
 CLIPS = sorted((Path(lightser.__file__).parent / "samples").glob("*.flac"))
@@ -491,3 +493,43 @@ def test_a_network_without_convolutions_is_exported_in_int8(tmp_path):
     with torch.no_grad():
         expected = system(torch.from_numpy(heard[0])[None])[0].numpy()
     np.testing.assert_allclose(answer(heard[0]), expected, atol=0.05)
+
+
+# Batch norms
+
+
+class Norms(torch.nn.Module):
+    """Three batch norms, of which the first alone can be folded."""
+
+    min_frames = 1
+
+    def __init__(self, n_classes, n_bands=40):
+        super().__init__()
+        self.convolutions = torch.nn.ModuleList(
+            torch.nn.Conv2d(n_in, 8, 3, padding=1) for n_in in (1, 8, 8)
+        )
+        self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(8) for _ in range(3))
+        self.classifier = torch.nn.Linear(8, n_classes)
+
+    def forward(self, features, lengths=None):
+        plain, skipped, changed = self.convolutions
+        x = self.norms[0](plain(features[:, None])).relu()
+        y = skipped(x)
+        y = y + self.norms[1](y).relu()  # which reads what the norm reads
+        z = self.norms[2](changed(y).relu_())
+        return self.classifier(z.mean(dim=(2, 3)))
+
+
+def test_norms_are_folded_where_nothing_else_reads_the_layer(monkeypatch):
+    monkeypatch.setitem(MODELS, "norms", Norms)
+    torch.manual_seed(0)
+    system = System.build(("relative_logmel", {}), ("norms", {}), 7, standardize=False).eval()
+    with torch.no_grad():
+        for norm in system.network.norms:
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.normal_()
+    assert norms_behind_layers(system) == {"network.convolutions.0": "network.norms.0"}
+    wave = torch.from_numpy(SAMPLES[0])[None]
+    with torch.no_grad():
+        torch.testing.assert_close(fold_batch_norms(system)(wave), system(wave))

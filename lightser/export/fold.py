@@ -10,9 +10,14 @@ Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877):
 """
 
 import copy
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lightser.training.system import System
 
@@ -23,7 +28,8 @@ Layer = nn.Conv2d | nn.Linear
 def fold_batch_norms(system: System) -> System:
     """Return a copy in evaluation mode, its batch norms folded into the layers before them.
 
-    A norm stays where there is nothing to fold it into: behind a layer that is used twice, or whose
+    A norm stays where there is nothing to fold it into: behind a layer that is used twice, whose
+    answer something else reads too (a skip) or changes first (an activation in place), or whose
     weights are not plain numbers (the one-bit layers of BCRNN, which only know signs).
     """
     folded = copy.deepcopy(system).cpu().eval()
@@ -50,23 +56,25 @@ def fold(layer: Layer, norm: Norm) -> None:
 
 @torch.no_grad()
 def norms_behind_layers(system: System) -> dict[str, str]:
-    """Return the name of each layer that a batch norm follows at once, and that of the norm.
+    """Return the name of each layer that a batch norm alone follows at once, and that of the norm.
 
     Found by watching where tensors go, without computing them.
     """
     shadow = copy.deepcopy(system).to("meta").eval()
     made_by: dict[int, str] = {}  # storage of an output: name of the layer
-    pairs: dict[str, str] = {}
+    pairs: dict[int, tuple[str, str]] = {}  # the same: names of layer and norm
+    readers = _Readers()
     calls: dict[str, int] = {}
     alive: list[Tensor] = []  # or another tensor might get the storage of one that is gone
 
     def leaves(name: str, output: Tensor) -> None:
         alive.append(output)
         made_by[storage_of(output)] = name
+        readers.counts[storage_of(output)] = 0
 
     def enters(name: str, x: Tensor) -> None:
         if (layer := made_by.get(storage_of(x))) is not None:
-            pairs[layer] = name
+            pairs[storage_of(x)] = layer, name
 
     for name, module in shadow.named_modules():
         if type(module) in (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d):
@@ -81,8 +89,42 @@ def norms_behind_layers(system: System) -> dict[str, str]:
             module.register_forward_pre_hook(
                 lambda module, given, name=name: enters(name, given[0])
             )
-    shadow(torch.zeros(1, shadow.min_samples, device="meta"))
-    return {layer: norm for layer, norm in pairs.items() if calls[layer] == 1 and calls[norm] == 1}
+    with readers:
+        shadow(torch.zeros(1, shadow.min_samples, device="meta"))
+    return {
+        layer: norm
+        for storage, (layer, norm) in pairs.items()
+        if calls[layer] == calls[norm] == readers.counts[storage] == 1
+    }
+
+
+class _Readers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count the operations that read or change each piece of memory; a view does neither.
+
+    Attributes:
+        counts: by storage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[int] = Counter()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = _storages((args, kwargs))
+        made = func(*args, **(kwargs or {}))
+        is_change: bool = func._schema.is_mutable  # type: ignore[attr-defined]
+        self.counts.update(given if is_change else given - _storages(made))
+        return made
+
+
+def _storages(tree: Any) -> set[int]:
+    return {storage_of(leaf) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)}
 
 
 def storage_of(x: Tensor) -> int:
