@@ -397,15 +397,15 @@ def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO
     how = f"windows of {first.end - first.start:.3g} s every {step:.2g} s"
     if listen.manner.smoothing:
         how += f", smoothed over {listen.manner.smoothing.time_s:g} s"
-    figure = draw_clip(
-        tracks,
-        recognizer.labels,
-        duration_s=duration_s,
-        title="standard input" if name == STDIN else printable(spoken(os.path.basename(name))),
-        note=f"{recognizer.card.name}, {how}",
-    )
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
+        figure = draw_clip(
+            tracks,
+            recognizer.labels,
+            duration_s=duration_s,
+            title="standard input" if name == STDIN else printable(spoken(os.path.basename(name))),
+            note=f"{recognizer.card.name}, {how}",
+        )
         figure.savefig(temporary, format=path.suffix.lower().removeprefix("."))
 
 
