@@ -1,7 +1,6 @@
 """``lightser serve``: the recogniser over HTTP and WebSocket."""
 
 import json
-import math
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ import typer
 
 from lightser.cli import app
 from lightser.errors import LightserError, MissingExtra
-from lightser.service.limits import KEYS
+from lightser.service.limits import KEYS, above_zero
 
 
 @app.command(
@@ -138,17 +137,6 @@ def in_bytes(option: str, megabytes: float, unit: float) -> int:
         LightserError: it is not above 0, or infinite.
     """
     return round(min(above_zero(option, megabytes) * unit, sys.maxsize))
-
-
-def above_zero(option: str, value: float) -> float:
-    """Return what an option says.
-
-    Raises:
-        LightserError: it is not above 0, or infinite.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise LightserError(f"{option} must be finite and above 0, got {value:g}.")
-    return value
 
 
 def read_keys(path: Path | None) -> list[str]:

@@ -209,21 +209,17 @@ class Stream:
         self, held: Wave, stretches: list[tuple[int, int]], neighbours: Neighbours | None = None
     ) -> list[Segment]:
         """Return the segment of each stretch from one sample to another."""
-        waves = [held[start - self._first : end - self._first] for start, end in stretches]
-        stillness = [
-            self._stillness(*stretch, wave) for stretch, wave in zip(stretches, waves, strict=True)
-        ]
-        spoken = (
-            (start, wave)
-            for (start, _), wave, still in zip(stretches, waves, stillness, strict=True)
-            if still is None
-        )
+        pieces = []
+        for start, end in stretches:
+            wave = held[start - self._first : end - self._first]
+            pieces.append((start, end, wave, self._stillness(start, end, wave)))
+        spoken = ((start, wave) for start, _, wave, still in pieces if still is None)
         if neighbours:
             answers = neighbours.answers(spoken)
         else:
             answers = self.recognizer.probabilities_of_each(wave for _, wave in spoken)
         segments = []
-        for (start, end), still in zip(stretches, stillness, strict=True):
+        for start, end, _, still in pieces:
             begins, ends = self._seconds(start), self._seconds(end)
             if still is None:
                 segments.append(self._spoken(begins, ends, next(answers)))

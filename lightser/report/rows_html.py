@@ -22,6 +22,7 @@ from lightser.report.rows import (
     HEADERS,
     LADDER_WORDS,
     NOTE,
+    RUNG_0,
     RUNGS,
     note_for,
     points,
@@ -155,7 +156,7 @@ def _published_rung(row: Row, scale: Scale, anchors: Mapping[Path, str]) -> str:
         marks += scale.mark(row.published.ua / 100, "paper")
     printed = published_words(row, with_f1=False)
     words = f"printed {printed}<br>ours {_state(row.ours, row.absent)}"
-    title = _linked(row.ours, "as published, full length", anchors)
+    title = _linked(row.ours, RUNG_0, anchors)
     return (
         f'<tr class="lax start"><th scope="row"><span class="step">0</span>{title}</th>'
         f'{_track(marks)}<td data-label="{RUNGS[1]}">{words}</td>{_spread(row.ours)}<td></td></tr>'

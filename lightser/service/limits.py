@@ -39,11 +39,18 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            value = getattr(self, limit.name)
-            if not (math.isfinite(value) and value > 0):
-                raise LightserError(
-                    f"The limit {limit.name} must be finite and above 0, got {value}."
-                )
+            above_zero(f"The limit {limit.name}", getattr(self, limit.name))
+
+
+def above_zero(what: str, value: float) -> float:
+    """Return what a limit, or the option that sets it, says.
+
+    Raises:
+        LightserError: it is not above 0, or infinite.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise LightserError(f"{what} must be finite and above 0, got {value:g}.")
+    return value
 
 
 # Segments may not overlap so much that a second of audio costs minutes.
