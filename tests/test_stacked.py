@@ -31,10 +31,57 @@ ZHONG = recipe(
     standardize=True,
     **{**PLACED, "frontend": Choice(name="relative_logmel", options={"window_s": 1.0})},
 )
+ANY_LENGTH = {
+    "frontend": Choice(name="zhong2020"),
+    "optim": Optim(updates=3, batch_size=4, learning_rate=1e-3),
+    "standardize": True,
+}
+MORE = {
+    f"zhong2020 {name}": recipe(
+        system="zhong2020", model=Choice(name="zhong2020", options=options), **ANY_LENGTH
+    )
+    for name, options in {
+        "of any length": {"n_blocks": 3, "dropout": 0.2},
+        "masked": {"n_blocks": 2, "masked": True},
+        "masked, pooling same": {"n_blocks": 2, "masked": True, "pooling": "same"},
+        "no attention": {"n_blocks": 1, "attention": False, "shared": False},
+    }.items()
+}
+MORE |= {
+    model: recipe(
+        system=model,
+        frontend=frontend,
+        model=Choice(name=model, options=options),
+        optim=Optim(updates=2, batch_size=6, learning_rate=1e-4),
+    )
+    for model, frontend, options in (
+        (
+            "acrnn3d",
+            Choice(name="three_channel", options={"segment_frames": 30}),
+            {"segment_frames": 30, "n_convolutions": 2},
+        ),
+        (
+            "bcrnn",
+            Choice(name="three_channel", options={"segment_frames": 60}),
+            {"segment_frames": 60, "n_convolutions": 2},
+        ),
+        ("satt2017", Choice(name="log_spectrogram"), {"segment_frames": 60, "neutral": 0}),
+        ("dnn_elm", Choice(name="frame30"), {"n_units": 16}),
+    )
+}
+MORE["yenigalla2018"] = recipe(
+    system="yenigalla2018",
+    frontend=Choice(name="mel_image"),
+    model=Choice(name="yenigalla2018", options={"n_kernels": 4, "stride": 8}),
+    optim=Optim(updates=2, batch_size=4, learning_rate=1e-4),
+)
+DRN = Choice(name="drn", options={"width": 4, "channels": 1})
 
 
 def plan_of(made: Recipe, out) -> Plan:
     table = tiny_corpus(per_clip=3)
+    table.loc[::2, "end"] -= 0.2
+    table.loc[::3, "end"] -= 0.1
     fewer = table.drop(
         table.index[table["speaker"] == "s0"][:2]
     )  # a fold is done before the others
@@ -46,7 +93,9 @@ def chances(folder) -> np.ndarray:
     return table[[column for column in table if column.startswith("p_")]].to_numpy()
 
 
-@pytest.mark.parametrize("made", [LIGHT_SERNET, ZHONG], ids=["light_sernet", "zhong2020"])
+@pytest.mark.parametrize(
+    "made", [LIGHT_SERNET, ZHONG, *MORE.values()], ids=["light_sernet", "zhong2020", *MORE]
+)
 def test_a_stack_gives_each_fold_what_it_has_alone(made, tmp_path):
     alone, together = (plan_of(made, tmp_path / name) for name in ("alone", "together"))
     run(alone, engine="serial")
@@ -96,21 +145,22 @@ def test_a_job_begun_alone_goes_on_in_a_stack_to_the_same_result(tmp_path, monke
     ("changes", "answer"),
     [
         (
-            {
-                "frontend": Choice(name="three_channel", options={"segment_frames": 60}),
-                "model": Choice(name="acrnn3d", options={"segment_frames": 60}),
-            },
-            "'acrnn3d' cannot be computed in stacks: take --engine local",
+            {**PLACED, "model": DRN},
+            "'drn' cannot be computed in stacks: take --engine local",
+        ),
+        (
+            {"frontend": Choice(name="zhong2020"), "model": DRN},
+            "needs clips of one length for a network with norms over the batch ('drn')",
         ),
         (
             {
                 "frontend": Choice(name="zhong2020"),
-                "model": Choice(name="zhong2020", options={"n_blocks": 1}),
+                "model": Choice(name="zhong2020", options={"n_blocks": 1, "pooling": "same"}),
             },
-            "needs clips of one length",
+            "'zhong2020' cannot be computed in stacks",
         ),
     ],
-    ids=["no batching rule", "clips of any length"],
+    ids=["chance inside", "padding in the norms", "a grid for each length"],
 )
 def test_what_cannot_be_stacked_is_refused_in_one_line(changes, answer, tmp_path):
     made = dataclasses.replace(recipe(optim=Optim(updates=1, batch_size=4)), **changes)

@@ -1,7 +1,9 @@
 """Networks, one per file: ``[B, F, M]`` features to ``[B, C]`` logits.
 
 Every network takes ``n_classes`` and ``n_bands``, and its ``forward(features, lengths=None)`` the
-number of true frames of each clip in a padded batch. ``min_frames`` says how few will do.
+number of true frames of each clip in a padded batch. ``min_frames`` says how few will do. A network
+whose answer depends on how far its batch was padded may be trained in stacks of batches if its
+``forward`` takes that as well, as :meth:`lightser.models.zhong2020.Zhong2020.forward` does.
 """
 
 from collections.abc import Callable

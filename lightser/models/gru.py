@@ -3,7 +3,7 @@
 Cho et al. 2014, as in TensorFlow 1: the reset gate acts on the state *before* the recurrent
 product, and there is one set of biases. PyTorch's own GRU resets after it and has two sets.
 
-Shapes: B clips, F steps, S steps of all clips, N inputs, H units, D sets of weights (1 if shared,
+Shapes: B clips, F steps, S rows of all clips, N inputs, H units, D sets of weights (1 if shared,
 else 2).
 """
 
@@ -25,7 +25,13 @@ def _(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
 
 
 def bigru(
-    rows: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, lengths: Tensor, n_steps: int
+    rows: Tensor,
+    kernel: Tensor,
+    recurrent: Tensor,
+    bias: Tensor,
+    lengths: Tensor,
+    n_steps: int,
+    starts: Tensor | None = None,
 ) -> Tensor:
     r"""Return both directions' states of clips of any length, ``[S, N]`` to ``[B, F, 2H]``.
 
@@ -35,18 +41,19 @@ def bigru(
         h' = z \odot h + (1 - z) \odot c
 
     Args:
-        rows: the S true steps of all clips, one clip after another: there is no padding.
+        rows: the steps of all clips, one clip after another.
         kernel: ``[D, N, 3H]``, gates r, z, c.
         recurrent: ``[D, H, 3H]``.
         bias: ``[D, 3H]``.
         lengths: steps of each clip ``[B]``. States beyond them are zero.
         n_steps: F, the largest length or more.
+        starts: the first row of each clip ``[B]``; None where there is no padding between them.
     """
     n_clips, n_units = len(lengths), recurrent.shape[1]
     clips = torch.arange(n_clips, device=rows.device)[:, None]
     steps = torch.arange(n_steps, device=rows.device)
-    ends = lengths.cumsum(0)[:, None]
-    starts, beyond = ends - lengths[:, None], steps >= lengths[:, None]
+    starts = (lengths.cumsum(0) - lengths if starts is None else starts)[:, None]
+    ends, beyond = starts + lengths[:, None], steps >= lengths[:, None]
 
     # what each direction hears at each step; beyond a clip it goes on hearing its last row
     inputs = torch.einsum("sn,dnh->dsh", rows, kernel) + bias[:, None]  # [D, S, 3H]
@@ -98,15 +105,18 @@ class BiGRU(nn.Module):
                     weight[..., start:stop].uniform_(-limit, limit)
             self.bias[:, : 2 * n_units] = 1.0
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``[B, F, 2H]`` for clips of one length, ``[B, F, N]``."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``[B, F, 2H]`` for clips ``[B, F, N]``, each true up to its length ``[B]``."""
         if torch.compiler.is_exporting():
             states: Tensor = bigru_op(x, self.kernel, self.recurrent, self.bias)
             return states
         n_clips, n_steps, _ = x.shape
-        lengths = torch.full((n_clips,), n_steps, device=x.device)
-        return self.of_rows(x.flatten(0, 1), lengths, n_steps)
+        starts = n_steps * torch.arange(n_clips, device=x.device)
+        if lengths is None:
+            lengths = torch.full_like(starts, n_steps)
+        weights = (self.kernel, self.recurrent, self.bias)
+        return bigru(x.flatten(0, 1), *weights, lengths, n_steps, starts)
 
     def of_rows(self, rows: Tensor, lengths: Tensor, n_steps: int) -> Tensor:
-        """Return ``[B, F, 2H]`` for clips of any length, whose steps are ``[S, N]``."""
+        """Return ``[B, F, 2H]`` for clips of any length, whose true steps are ``[S, N]``."""
         return bigru(rows, self.kernel, self.recurrent, self.bias, lengths, n_steps)

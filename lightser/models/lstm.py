@@ -18,7 +18,13 @@ class BiLSTM(nn.Module):
     Args:
         n_inputs: N.
         n_units: H, of each direction.
+
+    Attributes:
+        unrolled: whether to go step by step, by operations of which :func:`torch.func.vmap` makes
+            batched ones. It does not know PyTorch's own.
     """
+
+    unrolled = False
 
     def __init__(self, n_inputs: int, n_units: int):
         super().__init__()
@@ -34,6 +40,8 @@ class BiLSTM(nn.Module):
             self.bias[:, n_units : 2 * n_units] = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.unrolled:
+            return self._unrolled(x)
         start = x.new_zeros(2, x.shape[0], self.n_units)
         second = torch.zeros_like(self.bias)  # the set of biases that PyTorch adds
         weights = [
@@ -54,6 +62,20 @@ class BiLSTM(nn.Module):
             batch_first=True,
         )
         return states
+
+    def _unrolled(self, x: Tensor) -> Tensor:
+        inputs = torch.einsum("bfn,dhn->fdbh", x, self.kernel) + self.bias[:, None]
+        inputs = torch.stack([inputs[:, 0], inputs[:, 1].flip(0)], dim=1)  # as each hears them
+        recurrent = self.recurrent.transpose(1, 2)
+        h = c = inputs.new_zeros(2, x.shape[0], self.n_units)
+        states = []
+        for step in inputs.unbind(0):
+            i, f, g, o = torch.baddbmm(step, h, recurrent).chunk(4, dim=2)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            states.append(h)
+        both = torch.stack(states)  # [F, 2, B, H]
+        return torch.cat([both[:, 0], both[:, 1].flip(0)], dim=2).transpose(0, 1)
 
 
 def last_states(states: Tensor) -> Tensor:

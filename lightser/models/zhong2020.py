@@ -148,19 +148,20 @@ class Zhong2020(nn.Module):
         x = nn.functional.pad(x, (n_bands % 2, 1, before, after), value=-torch.inf)
         return nn.functional.max_pool2d(x, 3, stride=2)
 
-    def _steps(self, features: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return what the GRU hears, ``[B, F/4, 64 M/4]``."""
+    def _n_steps(self, n_frames: Size) -> Size:
+        return self._pooled((n_frames - 3) // 2 + 1)
+
+    def _steps(self, features: Tensor, lengths: Tensor | None, border: Tensor | None) -> Tensor:
+        """Return what the GRU hears, ``[B, F/4, 64 M/4]``.
+
+        Zeros follow a clip on the way in; beyond its border they also stand around each kernel.
+        """
         x = self.stem(features[:, None])  # [B, 32, F/2, M/2]
-        if lengths is not None:
-            lengths = (lengths - 3) // 2 + 1
-            x = silence_padding(x, lengths)
-        x = nn.functional.relu(x)
-        inner = lengths if self.masked else None
-        x = self._pool(self.first(x, inner), inner)  # [B, 64, F/4, M/4]
-        if lengths is not None:
-            lengths = self._pooled(lengths)
-            inner = lengths if self.masked else None
-            x = silence_padding(x, inner)
+        x = silence_padding(x, None if lengths is None else (lengths - 3) // 2 + 1)
+        inner = None if border is None else (border - 3) // 2 + 1
+        x = self._pool(self.first(nn.functional.relu(x), inner), inner)  # [B, 64, F/4, M/4]
+        inner = None if border is None else self._n_steps(border)
+        x = silence_padding(x, inner)
         for block in self.blocks:
             x = block(x, inner)
         steps: Tensor = x.permute(0, 2, 3, 1).flatten(2)
@@ -175,7 +176,7 @@ class Zhong2020(nn.Module):
         n_frames = features.shape[1]
         reach = 0 if self.masked else 4 * (len(self.blocks) + 2)
         ascending, order = lengths.sort(stable=True)
-        n_steps = self._pooled((ascending - 3) // 2 + 1)
+        n_steps = self._n_steps(ascending)
         sizes = like_lengths(ascending.tolist())
         rows = []
         for group, steps in zip(
@@ -183,34 +184,49 @@ class Zhong2020(nn.Module):
         ):
             n_needed = int(lengths[group[-1]]) + reach
             beyond = max(0, n_frames - n_needed) // 4 * 4  # fours keep the grid of the pooling
-            x = self._steps(features[group, : n_frames - beyond], lengths[group])
+            border = lengths[group] if self.masked else None
+            x = self._steps(features[group, : n_frames - beyond], lengths[group], border)
             rows.append(x[frame_mask(steps, x.shape[1]) == 1])
-        states = self.gru.of_rows(torch.cat(rows), n_steps, self._pooled((n_frames - 3) // 2 + 1))
+        states = self.gru.of_rows(torch.cat(rows), n_steps, self._n_steps(n_frames))
         return states[order.argsort()]
 
-    def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward_features(
+        self, features: Tensor, lengths: Tensor | None = None, extents: Tensor | None = None
+    ) -> Tensor:
         """Return the embedding ``[B, 64]``."""
-        if lengths is None:
-            x = self.gru(self._steps(features, None))
+        border = lengths if self.masked else extents
+        n_steps = None if lengths is None else self._n_steps(lengths)
+        if lengths is None or extents is not None:
+            x = self.gru(self._steps(features, lengths, border), n_steps)
         else:
             x = self._states_by_length(features, lengths)
-            lengths = self._pooled((lengths - 3) // 2 + 1)
         if self.attention is not None:
-            inner = lengths if self.masked else None
-            x = self.attention(x, None if inner is None else frame_mask(inner, x.shape[1]))
+            mask = None if border is None else frame_mask(self._n_steps(border), x.shape[1])
+            x = self.attention(x, mask)
         else:
             forward, backward = x.chunk(2, dim=2)
-            last = (
-                forward[:, -1]
-                if lengths is None
-                else forward[torch.arange(len(x), device=x.device), lengths - 1]
-            )
+            clips = torch.arange(len(x), device=x.device)
+            last = forward[:, -1] if n_steps is None else forward[clips, n_steps - 1]
             x = torch.cat([last, backward[:, 0]], dim=1)  # each direction's last state
         embedding: Tensor = self.prelu(self.hidden(self.dropout(x)))
         return embedding
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.classifier(self.forward_features(features, lengths))
+    def forward(
+        self, features: Tensor, lengths: Tensor | None = None, extents: Tensor | None = None
+    ) -> Tensor:
+        """Return logits ``[B, C]`` of clips ``[B, F, M]``, each true up to its length ``[B]``.
+
+        In a stack of batches, each is padded to the longest of all of them: ``extents [B]`` says
+        how long a clip's own batch is, and where what is heard of its padding ends. Then no shape
+        depends on lengths, and there is no saving of work for what is padding.
+
+        Raises:
+            NotImplementedError: extents, where not masked and with ``pooling="same"``, whose grid
+                depends on whether a batch has an odd number of frames.
+        """
+        if extents is not None and self.pooling == "same" and not self.masked:
+            raise NotImplementedError("pooling 'same', not masked, has a grid for each length")
+        logits: Tensor = self.classifier(self.forward_features(features, lengths, extents))
         return logits
 
 

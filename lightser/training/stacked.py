@@ -9,6 +9,7 @@ Shapes: J jobs, B clips in a batch, F frames, M bands, C classes.
 """
 
 import copy
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lightser.errors import BadRecipe
+from lightser.models.lstm import BiLSTM
+from lightser.models.masking import silence_padding
+from lightser.models.segments import SegmentNetwork
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.engines import Progress, state_of
 from lightser.training.jobs import Job, job_run
@@ -31,7 +35,7 @@ def over_stacks(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterat
     """Run jobs in stacks of ``workers`` and yield each when it is done.
 
     Raises:
-        BadRecipe: the network cannot be computed in stacks, or its batches differ in shape.
+        BadRecipe: the network cannot be computed in stacks, or not those of these clips.
     """
     keep_freed_memory()
     if jobs[0].device == "cpu":
@@ -68,9 +72,28 @@ class Logits(nn.Module):
     def __init__(self, system: System):
         super().__init__()
         self.standardize, self.network = system.standardize, system.network
+        self.takes_extents = "extents" in inspect.signature(self.network.forward).parameters
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.network(self.standardize(features), None)  # type: ignore[no-any-return]
+    def forward(
+        self, features: Tensor, lengths: Tensor | None = None, extents: Tensor | None = None
+    ) -> Tensor:
+        """Compute clips that are true up to their lengths ``[B]``.
+
+        Args:
+            features: may be padded further than the batch was, which ``extents`` then says.
+            lengths: true frames, None where all are.
+            extents: frames of the batch, for each of its clips.
+        """
+        x = silence_padding(self.standardize(features)[:, None], lengths)[:, 0]
+        further = (extents,) if self.takes_extents else ()
+        return self.network(x, lengths, *further)  # type: ignore[no-any-return]
+
+    def may_be_padded_further(self) -> bool:
+        """Return whether that leaves the logits as they are."""
+        if isinstance(self.network, SegmentNetwork) or self.takes_extents:
+            return True
+        norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+        return not any(isinstance(module, norms) for module in self.modules())
 
 
 class GivenDropout(nn.Module):
@@ -95,6 +118,7 @@ class Asked:
     buffers: dict[str, Tensor]
     masks: dict[str, Tensor]
     features: Tensor  # [B, F, M]
+    alone: Tensor | None  # the logits [B, C] of this network alone, of the first tasks
 
 
 class Stack:
@@ -108,32 +132,37 @@ class Stack:
         self.optim, self.device = job.recipe.optim, job.device
         self.model = job.recipe.model.name
         self.template: nn.Module | None = None
-        self.reference: Tensor | None = None  # logits of the first task, computed alone
+        self.compared = False
         self.dropouts: dict[str, tuple[float, Tensor]] = {}  # share, and ones as its input
 
     def take(self, task: Task) -> Asked:
         """Take a task while its dropout's generator is seeded, and draw its masks."""
         features = blended(task.batch, self.device)
-        if self.template is None:
-            self._begin(task, features)
-        if task.batch.lengths is not None or features.shape != self.shape:
-            raise BadRecipe(
-                f"the engine 'stacked' needs clips of one length and batches of one size; those of "
-                f"this recipe ('{self.model}') differ: take --engine local"
-            )
         part = Logits(task.system)
+        alone = None if self.compared else self._alone(part, task, features)
+        if len(features) != self.n_clips:
+            raise BadRecipe(
+                f"the engine 'stacked' needs batches of one size; those of this recipe "
+                f"('{self.model}') differ: take --engine local"
+            )
+        if not part.may_be_padded_further() and (
+            task.batch.lengths is not None or features.shape[1] != self.n_frames
+        ):
+            raise BadRecipe(
+                f"the engine 'stacked' needs clips of one length for a network with norms over the "
+                f"batch ('{self.model}'), as padding goes into them: take --engine local"
+            )
         masks = {
             f"{name}.mask": nn.functional.dropout(ones, share)
             for name, (share, ones) in self.dropouts.items()
         }
         return Asked(
-            task, dict(part.named_parameters()), dict(part.named_buffers()), masks, features
+            task, dict(part.named_parameters()), dict(part.named_buffers()), masks, features, alone
         )
 
-    def _begin(self, task: Task, features: Tensor) -> None:
-        """Compute the first task alone, on a copy, to compare with, and see where dropout is."""
-        self.shape = features.shape
-        alone = copy.deepcopy(Logits(task.system))
+    def _alone(self, part: Logits, task: Task, features: Tensor) -> Tensor:
+        """Compute a task alone, on a copy, to compare with, and see where dropout is."""
+        alone = copy.deepcopy(part)
 
         def remember(name: str, share: float, x: Tensor) -> None:
             self.dropouts[name] = (share, torch.ones_like(x))
@@ -144,16 +173,27 @@ class Stack:
                 module.register_forward_pre_hook(
                     lambda _, x, name=name, share=share: remember(name, share, x[0])
                 )
+        lengths = task.batch.lengths
         devices = [] if self.device == "cpu" else [torch.device(self.device)]
         with (
             torch.no_grad(),
             torch.random.fork_rng(devices),
             half_precision(self.optim, self.device),
         ):
-            self.reference = alone(features).float()
-        self.template = copy.deepcopy(Logits(task.system)).train()
+            logits = alone(features, None if lengths is None else lengths.to(self.device))
+        if self.template is None:
+            self._begin(part, features)
+        return logits.float()  # type: ignore[no-any-return]
+
+    def _begin(self, part: Logits, features: Tensor) -> None:
+        """Make what is stacked: dropout is given, and recurrent layers go step by step."""
+        self.n_clips, self.n_frames, _ = features.shape
+        self.template = copy.deepcopy(part).train()
         for name, (_, ones) in self.dropouts.items():
             self.template.set_submodule(name, GivenDropout(ones))
+        for module in self.template.modules():
+            if isinstance(module, BiLSTM):
+                module.unrolled = True
 
     def step(self, asked: Sequence[Asked]) -> list[float]:
         """Leave the gradient of each task's loss in its system, and return the losses."""
@@ -164,10 +204,9 @@ class Stack:
 
         buffers = stacked("buffers")
         state = {**stacked("weights"), **buffers, **stacked("masks")}
-        features = torch.stack([a.features for a in asked])  # [J, B, F, M]
-        logits = self._logits(state, features)  # [J, B, C]
-        if self.reference is not None:
-            self._compare(logits[0])
+        logits = self._logits(state, *padded(asked))  # [J, B, C]
+        if not self.compared:
+            self._compare(asked, logits.detach())
         losses = [
             loss_of_logits(a.task.system, a.task.loss, a.task.batch, logits[j], self.optim)
             for j, a in enumerate(asked)
@@ -179,16 +218,16 @@ class Stack:
                     a.buffers[name].copy_(tensor)
         return [loss.item() for loss in losses]
 
-    def _logits(self, state: dict[str, Tensor], features: Tensor) -> Tensor:
+    def _logits(self, state: dict[str, Tensor], *inputs: Tensor) -> Tensor:
         assert self.template is not None
         template = self.template
 
-        def one(own: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(template, own, (x,))  # type: ignore[no-any-return]
+        def one(own: dict[str, Tensor], *x: Tensor) -> Tensor:
+            return functional_call(template, own, x)  # type: ignore[no-any-return]
 
         try:
             with half_precision(self.optim, self.device):
-                logits: Tensor = vmap(one)(state, features)
+                logits: Tensor = vmap(one)(state, *inputs)
         except (RuntimeError, NotImplementedError) as error:
             reason = " ".join(str(error).split())[:150]
             raise BadRecipe(
@@ -197,14 +236,30 @@ class Stack:
             ) from error
         return logits.float()
 
-    def _compare(self, logits: Tensor) -> None:
+    def _compare(self, asked: Sequence[Asked], logits: Tensor) -> None:
         """Refuse a network that computes something else in a stack than alone."""
-        assert self.reference is not None
-        difference = float((logits.detach() - self.reference).abs().max())
-        scale = max(1.0, float(self.reference.abs().max()))
-        self.reference = None
+        alone = torch.stack([a.alone for a in asked if a.alone is not None])
+        difference = float((logits - alone).abs().max())
+        scale = max(1.0, float(alone.abs().max()))
+        self.compared = True
         if not difference <= TOLERANCE[precision_of(self.optim, self.device)] * scale:
             raise BadRecipe(
                 f"the network '{self.model}' computes something else in a stack than alone (its "
                 f"first logits differ by {difference:.3g}): take --engine local"
             )
+
+
+def padded(asked: Sequence[Asked]) -> tuple[Tensor, ...]:
+    """Return features ``[J, B, F, M]``; and lengths and extents ``[J, B]``, where clips differ."""
+    features = [a.features for a in asked]
+    extents = torch.tensor([x.shape[1] for x in features], device=features[0].device)
+    if all(a.task.batch.lengths is None for a in asked) and bool((extents == extents[0]).all()):
+        return (torch.stack(features),)
+    longest = int(extents.max())
+    stacked = torch.stack([nn.functional.pad(x, (0, 0, 0, longest - x.shape[1])) for x in features])
+    extents = extents[:, None].expand(-1, stacked.shape[1])
+    lengths = [
+        extent if a.task.batch.lengths is None else a.task.batch.lengths.to(stacked.device)
+        for a, extent in zip(asked, extents, strict=True)
+    ]
+    return stacked, torch.stack(lengths), extents
