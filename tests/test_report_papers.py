@@ -175,7 +175,7 @@ def test_beside_a_published_mean_over_folds_stands_ours_and_says_so(found):
     assert worth == f"+{100 * (means[0] - means[1]):.1f}"
     text = html.to_html([found[0], honest], rows=[here])
     assert "50.0 ± 7.4" in text.replace("&nbsp;", " ")
-    assert '<span class="note">fold mean; pooled UA <span>' in text
+    assert '<span class="note">fold mean; pooled&nbsp;UA <span>' in text
     dot = rows_html.Scale([0.0]).result(honest, "fold_mean")
     assert 'dot" style="left:50.0%"' in dot and "span" not in dot
     quickly = replace(row(found, "zhong2020/table4/emodb-n4-ce").ours)
@@ -239,6 +239,28 @@ def test_a_rung_says_what_it_takes_away_from_the_one_before(found):
     assert rungs[3].result is None
     assert "not run" in rows.ladder_to_markdown(found).splitlines()[-1]
     assert rungs[0].words == "random split, epoch chosen on test"
+
+
+def test_the_first_step_of_the_ladder_is_told_apart_from_its_criterion(found):
+    """By WA the jobs chose epochs with a UA of 0.8 and 0.6; by UA they would have 0.9 and 0.7."""
+    history = pd.DataFrame(
+        {
+            "fold": ["0", "0", "1", "1"],
+            "seed": 0,
+            "epoch": [1, 2, 1, 2],
+            "update": [9, 18, 9, 18],
+            "train_loss": 1.0,
+            "valid_ua": 0.5,
+            "test_wa": [0.9, 0.8, 0.8, 0.9],
+            "test_ua": [0.8, 0.9, 0.7, 0.6],
+            "chosen": [1, 0, 0, 1],
+        }
+    )
+    told = [*found[:4], replace(found[4], history=history), *found[5:]]
+    worth = 100 * (0.8 - rows.score_of(found[5], "ua", "fold_mean"))
+    words = f"would have a fold mean of 80.0: of this, {worth:.1f} points are the choice on test"
+    for page in (html.to_html, rows.page_to_markdown):
+        assert words in page(told) and "are the choice on test" not in page(found)
 
 
 def test_the_page_shows_the_ladder_and_every_row_and_all_its_links_lead_somewhere(found):

@@ -10,10 +10,10 @@ from lightser.errors import BadResults
 from lightser.report.papers import Row, is_rung, lacking, ladder, paper_tables, score_of
 from lightser.report.results import Result
 from lightser.report.rows import (
-    LADDER_WORDS,
     LOOKED_AT,
     NOTE,
     ladder_to_markdown,
+    ladder_words,
     markdown_table,
     rows_to_markdown,
 )
@@ -34,7 +34,7 @@ STRANGERS = (
     "longest. "
 ) + LOOKED_AT
 PAPERS = "**The papers' rows, run at full length.** " + NOTE
-RUNGS = "**What the protocol is worth.** " + LADDER_WORDS
+RUNGS = "**What the protocol is worth.**"
 
 Columns: TypeAlias = dict[tuple[str, str], dict[str, Result]]
 
@@ -54,7 +54,7 @@ def overview(results: Sequence[Result]) -> str:
     if strangers:
         parts = [STRANGERS, columns_to_markdown(strangers), *parts]
     if any(rung.result for rung in ladder(results)):
-        parts += [RUNGS, ladder_to_markdown(results)]
+        parts += [f"{RUNGS} {ladder_words(results)}", ladder_to_markdown(results)]
     return "\n\n".join(parts) + "\n"
 
 

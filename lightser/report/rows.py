@@ -139,7 +139,7 @@ def rows_page_to_markdown(rows: Iterable[Row], *, title: str, remark: str = "") 
 
 def page_to_markdown(results: Sequence[Result], *, title: str = "Results") -> str:
     """Return the ladder, every table of the papers, and a table of all results."""
-    parts = [f"# {title}", "## The ladder", LADDER_WORDS, ladder_to_markdown(results)]
+    parts = [f"# {title}", "## The ladder", ladder_words(results), ladder_to_markdown(results)]
     parts += ["## The papers, row by row", note_for(results)]
     for table in paper_tables(results):
         parts += [f"### {table.title}", rows_to_markdown(table.rows)]
@@ -194,6 +194,22 @@ def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
         )
         for (tested, *labels), group in groups.items()
     ]
+
+
+def ladder_words(results: Sequence[Result]) -> str:
+    """Return what the ladder is, and what its first step owes to the criterion of the epoch."""
+    on_test, on_valid = (rung.result for rung in ladder(results)[:2])
+    if on_test is None or on_valid is None or "test_ua" not in on_test.history:
+        return LADDER_WORDS
+    if not (on_test.is_whole and on_valid.is_whole):
+        return LADDER_WORDS
+    jobs = on_test.history.dropna(subset=["test_ua"]).groupby(["fold", "seed"])
+    by_ua = float(jobs["test_ua"].max().mean())
+    worth = by_ua - score_of(on_valid, "ua", "fold_mean")
+    return (
+        f"{LADDER_WORDS} By UA the first rung, too, would have a fold mean of {percent(by_ua)}: "
+        f"of this, {percent(worth)} points are the choice on test."
+    )
 
 
 def ladder_to_markdown(results: Sequence[Result]) -> str:

@@ -20,10 +20,10 @@ from lightser.report.results import Result, interval
 from lightser.report.rows import (
     FOLD_MEAN,
     HEADERS,
-    LADDER_WORDS,
     NOTE,
     RUNG_0,
     RUNGS,
+    ladder_words,
     note_for,
     points,
     published_words,
@@ -120,7 +120,7 @@ def ladder_section(results: Sequence[Result], anchors: Mapping[Path, str]) -> st
     return f"""<section id="ladder">
 <h2>How much of a score is protocol?</h2>
 {_ladder_lead(rungs)}
-<p>{escape(LADDER_WORDS).replace("`recipes/ladder`", "<code>recipes/ladder</code>")}</p>
+<p>{escape(ladder_words(results)).replace("`recipes/ladder`", "<code>recipes/ladder</code>")}</p>
 <div class="card wide"><table class="ladder">
 <thead><tr><th scope="col">{RUNGS[0]}</th>{scale.axis()}{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
@@ -294,7 +294,7 @@ def _state(result: Result | None, absent: str, row: Row | None = None) -> str:
     words = _unbroken(f"{ua} /") + f"<br>{_unbroken(others)}" if is_wide else _unbroken(figures)
     if comma:
         of, _, score = escape(pooled).rpartition("UA ")
-        behind = f"{of}UA <span>{score}</span>" if score else ""
+        behind = f"{of.rstrip()}&nbsp;UA <span>{score}</span>" if score else ""
         words += f' <span class="note">{FOLD_MEAN}{behind}</span>'
     return f'<span class="absence">{words}{badge}</span>' if result.is_quick else words + badge
 
