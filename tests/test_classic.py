@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,14 @@ from tiny_corpus import tiny_corpus, tiny_recipe
 
 from lightser.cli.watch import words
 from lightser.corpora.splits import Fold
-from lightser.errors import BadCorpus, BadRecipe, UnknownName
-from lightser.models.functionals_svm import FUNCTIONALS, FunctionalsSvm, functionals_of
+from lightser.errors import BadCorpus, BadRecipe, MissingExtra, UnknownName
+from lightser.models import functionals_svm
+from lightser.models.functionals_svm import (
+    FUNCTIONALS,
+    FunctionalsSvm,
+    functionals_folder,
+    functionals_of,
+)
 from lightser.training import classic
 from lightser.training.classic import Settings
 from lightser.training.cost import cost_of
@@ -47,11 +54,12 @@ def recipe_of(set_name="egemaps", costs=COSTS, **changes):
     return dataclasses.replace(made, **changes)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
     """Functionals of all of the tiny corpus, kept as openSMILE's are, so that it is not needed."""
-    folder = tmp_path_factory.mktemp("cache")
-    kept = folder / "functionals" / FUNCTIONALS["egemaps"].name
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
+    folder = tmp_path / "cache"
+    kept = functionals_folder(folder, "egemaps")
     kept.mkdir(parents=True)
     table, rng = tiny_corpus(), np.random.default_rng(0)
     for file, start, end, label in zip(*(table[k] for k in COLUMNS), strict=True):
@@ -160,6 +168,23 @@ def test_it_runs_from_audio_to_scores_and_says_before_what_it_costs(tmp_path, mo
     assert scores["quick"] and scores["folds_done"] == 2
     assert scores["parameters"] == 3 * 89
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == len(table)
+
+
+def test_functionals_of_another_version_are_not_read(heard, monkeypatch):
+    table = tiny_corpus().head(2)
+    monkeypatch.setattr(functionals_svm, "extractor", lambda name: lambda samples: np.zeros(88))
+    assert heard(table)[0].any()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.0")
+    assert not heard(table)[0].any()
+
+
+def test_without_opensmile_one_line_says_how_to_get_it(heard, monkeypatch):
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    with pytest.raises(MissingExtra, match="opensmile"):
+        heard(tiny_corpus().head(2))
 
 
 def test_who_cannot_be_left_out_is_answered_in_a_line(tmp_path, heard):

@@ -11,6 +11,7 @@ Shapes: N clips, T samples, D functionals, C classes, P costs.
 """
 
 import hashlib
+import importlib.metadata
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,20 @@ def extractor(name: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]
     return extract
 
 
+def functionals_folder(cache: Path, name: str) -> Path:
+    """Return where the installed openSMILE's functionals are kept; another version has others.
+
+    Raises:
+        UnknownName: no such set.
+        MissingExtra: openSMILE is not installed.
+    """
+    try:
+        version = importlib.metadata.version("opensmile")
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingExtra("openSMILE", "opensmile") from None
+    return cache / "functionals" / f"{FUNCTIONALS[name].name}-{version}"
+
+
 def functionals_of(
     name: str,
     files: Sequence[str],
@@ -91,8 +106,9 @@ def functionals_of(
 ) -> NDArray[np.float32]:
     """Return the functionals ``[N, D]`` of N stretches of audio, kept on disk by file content.
 
-    A clip costs 0.1 to 0.2 s, so what was once computed is read. Clips are gone through in an order
-    of chance: jobs that begin side by side share the work, as each finds what the others have done.
+    A clip costs 0.1 to 0.2 s, so what this version of openSMILE has once computed is read. Clips
+    are gone through in an order of chance: jobs that begin side by side share the work, as each
+    finds what the others have done.
 
     Args:
         name: of the set.
@@ -107,7 +123,7 @@ def functionals_of(
         BadAudio: a file cannot be read.
     """
     extract = None
-    folder = cache / "functionals" / FUNCTIONALS[name].name
+    folder = functionals_folder(cache, name)
     folder.mkdir(parents=True, exist_ok=True)
     rows: dict[int, NDArray[np.float32]] = {}
     spans = list(zip(files, starts, ends, strict=True))
