@@ -13,7 +13,7 @@ from torch import nn
 
 import lightser
 from lightser.features.logmel import RelativeLogMel, Zhong2020LogMel
-from lightser.models import MODELS, zhong2020
+from lightser.models import MODELS, masking
 from lightser.models.gru import BiGRU, bigru
 from lightser.models.light_sernet import LightSernet
 from lightser.models.masking import average_pool, frame_mask, silence_padding
@@ -310,8 +310,17 @@ def test_to_compute_clips_of_like_length_together_changes_nothing(
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
     features, lengths = batch_of(random_clips(20, [7, 40, longest, 45, 90, 95]))
     by_length = network(features, lengths)
-    monkeypatch.setattr(zhong2020, "UNLIKE", 1000)
+    monkeypatch.setattr(masking, "UNLIKE", 1000)
     torch.testing.assert_close(network(features, lengths), by_length, rtol=1e-4, atol=1e-5)
+    # in a stack whose longest clips, of other batches, are longer
+    stacked = masking.Stacked(torch.full((6,), longest), ((3, 48), (2, 99), (1, 222)))
+    further = nn.functional.pad(features, (0, 0, 0, 222 - longest))
+    if pooling == "same" and not masked:
+        with pytest.raises(NotImplementedError, match="grid"):
+            network(further, lengths, stacked)
+    else:
+        told = network(further, lengths, stacked)
+        torch.testing.assert_close(told, by_length, rtol=1e-4, atol=1e-5)
 
 
 def test_faithful_attention_weighs_the_zeros_behind_a_clip():

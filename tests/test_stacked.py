@@ -9,7 +9,7 @@ from test_training import own_cache, predictions, recipe  # noqa: F401  # a fixt
 from tiny_corpus import tiny_corpus
 
 from lightser.errors import BadRecipe
-from lightser.training import loop
+from lightser.training import loop, precision
 from lightser.training.crossval import Plan, make_plan, missing_jobs, run
 from lightser.training.jobs import run_job
 from lightser.training.recipe import Augment, Choice, Loss, Optim, Recipe
@@ -106,6 +106,27 @@ def test_a_stack_gives_each_fold_what_it_has_alone(made, tmp_path):
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-2)
     assert histories[0]["update"].equals(histories[1]["update"])
     assert missing_jobs(together) == []
+
+
+@pytest.mark.parametrize(
+    "made",
+    [LIGHT_SERNET, MORE["zhong2020 of any length"], MORE["acrnn3d"], MORE["bcrnn"]],
+    ids=["light_sernet", "zhong2020", "acrnn3d", "bcrnn"],
+)
+def test_products_of_a_stack_are_in_half_precision_where_those_of_one_are(
+    made, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda kind: True)
+    is_number, asked = precision._is_number, []
+    monkeypatch.setattr(precision, "_is_number", lambda x: asked.append(x) or is_number(x))
+    optim = dataclasses.replace(made.optim, precision="bfloat16", updates=1, epochs=None)
+    made = dataclasses.replace(made, optim=optim)
+    alone, together = (plan_of(made, tmp_path / name) for name in ("alone", "together"))
+    run(alone, engine="serial")
+    assert not asked, "autocast does it"
+    run(together, engine="stacked", workers=3)
+    assert asked
+    np.testing.assert_allclose(chances(together.out), chances(alone.out), atol=0.02)
 
 
 def test_folds_of_a_stack_differ_from_each_other(tmp_path):

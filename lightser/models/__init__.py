@@ -2,8 +2,8 @@
 
 Every network takes ``n_classes`` and ``n_bands``, and its ``forward(features, lengths=None)`` the
 number of true frames of each clip in a padded batch. ``min_frames`` says how few will do. A network
-whose answer depends on how far its batch was padded may be trained in stacks of batches if its
-``forward`` takes that as well, as :meth:`lightser.models.zhong2020.Zhong2020.forward` does.
+to which it matters how far a batch is padded takes a third argument, ``stacked``: a batch in a
+stack of them (:class:`~lightser.models.masking.Stacked`) is padded further.
 """
 
 from collections.abc import Callable

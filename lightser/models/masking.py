@@ -1,10 +1,47 @@
-"""Clips of different length in one batch: masks, and pooling that respects them.
+"""Clips of different length in one batch: masks, groups, and pooling that respects lengths.
 
 Shapes: B clips, C channels, F frames, M bands.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+UNLIKE = 1.25  # times as long: too long to go with a clip, in whose group it would only be padding
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """How a batch lies in a stack of batches, of which all are padded to the longest clip of all.
+
+    No shape may depend there on what is in one batch.
+
+    Attributes:
+        extents: how long the batch itself is, for each of its clips ``[B]``.
+        groups: of the clips in order of their lengths, how many go together, and the frames that
+            the longest of them has in any batch.
+    """
+
+    extents: Tensor
+    groups: tuple[tuple[int, int], ...]
+
+
+def like_lengths(ascending: list[int]) -> list[tuple[int, int]]:
+    """Return how many of sorted lengths go together, and the longest of them, group by group.
+
+    >>> like_lengths([100, 120, 149, 150, 151, 400])
+    [(2, 120), (3, 151), (1, 400)]
+    """
+    groups: list[tuple[int, int]] = []
+    shortest = 0
+    for length in ascending:
+        if length < UNLIKE * shortest:
+            groups[-1] = (groups[-1][0] + 1, length)
+        else:
+            groups.append((1, length))
+            shortest = length
+    return groups
 
 
 def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:

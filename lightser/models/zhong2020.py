@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from lightser.models import MODELS
 from lightser.models.gru import BiGRU
-from lightser.models.masking import frame_mask, silence_padding
+from lightser.models.masking import Stacked, frame_mask, like_lengths, silence_padding
 
 Size = TypeVar("Size", int, Tensor)
-UNLIKE = 1.25  # times as long: too long to go with a clip, in whose group it would only be padding
 
 
 class InvertedResidual(nn.Module):
@@ -60,23 +59,6 @@ class Attention(nn.Module):
         if mask is not None:
             logits = logits.masked_fill(mask[..., None] == 0, -torch.inf)
         return (logits.softmax(dim=1) * x).sum(dim=1)
-
-
-def like_lengths(ascending: list[int]) -> list[int]:
-    """Return how many of sorted lengths go together, group by group.
-
-    >>> like_lengths([100, 120, 149, 150, 151, 400])
-    [2, 3, 1]
-    """
-    sizes: list[int] = []
-    shortest = 0
-    for length in ascending:
-        if length < UNLIKE * shortest:
-            sizes[-1] += 1
-        else:
-            sizes.append(1)
-            shortest = length
-    return sizes
 
 
 class Zhong2020(nn.Module):
@@ -167,7 +149,9 @@ class Zhong2020(nn.Module):
         steps: Tensor = x.permute(0, 2, 3, 1).flatten(2)
         return steps
 
-    def _states_by_length(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def _states_by_length(
+        self, features: Tensor, lengths: Tensor, stacked: Stacked | None
+    ) -> Tensor:
         """Return the GRU's states of a padded batch, with little work for what is padding.
 
         Clips of like length go together, cut where padding no longer reaches back into a clip:
@@ -175,58 +159,65 @@ class Zhong2020(nn.Module):
         """
         n_frames = features.shape[1]
         reach = 0 if self.masked else 4 * (len(self.blocks) + 2)
+        border = self._border(lengths, stacked)
         ascending, order = lengths.sort(stable=True)
-        n_steps = self._n_steps(ascending)
-        sizes = like_lengths(ascending.tolist())
-        rows = []
-        for group, steps in zip(
-            torch.split(order, sizes), torch.split(n_steps, sizes), strict=True
+        n_steps, most_steps = self._n_steps(ascending), self._n_steps(n_frames)
+        groups = like_lengths(ascending.tolist()) if stacked is None else stacked.groups
+        parts = []
+        for group, (_, longest) in zip(
+            torch.split(order, [size for size, _ in groups]), groups, strict=True
         ):
-            n_needed = int(lengths[group[-1]]) + reach
-            beyond = max(0, n_frames - n_needed) // 4 * 4  # fours keep the grid of the pooling
-            border = lengths[group] if self.masked else None
-            x = self._steps(features[group, : n_frames - beyond], lengths[group], border)
-            rows.append(x[frame_mask(steps, x.shape[1]) == 1])
-        states = self.gru.of_rows(torch.cat(rows), n_steps, self._n_steps(n_frames))
+            beyond = max(0, n_frames - longest - reach) // 4 * 4  # fours keep the pooling's grid
+            heard = features[group, : n_frames - beyond]
+            x = self._steps(heard, lengths[group], None if border is None else border[group])
+            if stacked is None:
+                parts.append(x[frame_mask(self._n_steps(lengths[group]), x.shape[1]) == 1])
+            else:
+                parts.append(nn.functional.pad(x, (0, 0, 0, most_steps - x.shape[1])))
+        if stacked is None:
+            states = self.gru.of_rows(torch.cat(parts), n_steps, most_steps)
+        else:
+            states = self.gru(torch.cat(parts), n_steps)
         return states[order.argsort()]
 
+    def _border(self, lengths: Tensor | None, stacked: Stacked | None) -> Tensor | None:
+        """Return where each clip ends for kernels and attention; None where the batch does."""
+        if self.masked:
+            return lengths
+        return None if stacked is None else stacked.extents
+
     def forward_features(
-        self, features: Tensor, lengths: Tensor | None = None, extents: Tensor | None = None
+        self, features: Tensor, lengths: Tensor | None = None, stacked: Stacked | None = None
     ) -> Tensor:
         """Return the embedding ``[B, 64]``."""
-        border = lengths if self.masked else extents
-        n_steps = None if lengths is None else self._n_steps(lengths)
-        if lengths is None or extents is not None:
-            x = self.gru(self._steps(features, lengths, border), n_steps)
+        border = self._border(lengths, stacked)
+        if lengths is None:
+            x = self.gru(self._steps(features, None, None))
         else:
-            x = self._states_by_length(features, lengths)
+            x = self._states_by_length(features, lengths, stacked)
         if self.attention is not None:
             mask = None if border is None else frame_mask(self._n_steps(border), x.shape[1])
             x = self.attention(x, mask)
         else:
             forward, backward = x.chunk(2, dim=2)
             clips = torch.arange(len(x), device=x.device)
-            last = forward[:, -1] if n_steps is None else forward[clips, n_steps - 1]
+            last = forward[:, -1] if lengths is None else forward[clips, self._n_steps(lengths) - 1]
             x = torch.cat([last, backward[:, 0]], dim=1)  # each direction's last state
         embedding: Tensor = self.prelu(self.hidden(self.dropout(x)))
         return embedding
 
     def forward(
-        self, features: Tensor, lengths: Tensor | None = None, extents: Tensor | None = None
+        self, features: Tensor, lengths: Tensor | None = None, stacked: Stacked | None = None
     ) -> Tensor:
         """Return logits ``[B, C]`` of clips ``[B, F, M]``, each true up to its length ``[B]``.
 
-        In a stack of batches, each is padded to the longest of all of them: ``extents [B]`` says
-        how long a clip's own batch is, and where what is heard of its padding ends. Then no shape
-        depends on lengths, and there is no saving of work for what is padding.
-
         Raises:
-            NotImplementedError: extents, where not masked and with ``pooling="same"``, whose grid
+            NotImplementedError: a stack, where not masked and with ``pooling="same"``, whose grid
                 depends on whether a batch has an odd number of frames.
         """
-        if extents is not None and self.pooling == "same" and not self.masked:
+        if stacked is not None and self.pooling == "same" and not self.masked:
             raise NotImplementedError("pooling 'same', not masked, has a grid for each length")
-        logits: Tensor = self.classifier(self.forward_features(features, lengths, extents))
+        logits: Tensor = self.classifier(self.forward_features(features, lengths, stacked))
         return logits
 
 

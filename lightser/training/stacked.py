@@ -12,6 +12,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,16 @@ from torch.func import functional_call, vmap
 
 from lightser.errors import BadRecipe
 from lightser.models.lstm import BiLSTM
-from lightser.models.masking import silence_padding
+from lightser.models.masking import Stacked, like_lengths, silence_padding
 from lightser.models.segments import SegmentNetwork
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.engines import Progress, state_of
 from lightser.training.jobs import Job, job_run
 from lightser.training.loop import Run, Task, blended, loss_of_logits
-from lightser.training.precision import half_precision, precision_of
+from lightser.training.precision import half_precision, half_precision_in_stacks, precision_of
 from lightser.training.system import System
+
+Groups: TypeAlias = tuple[tuple[int, int], ...]
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}  # of the first logits, against one network alone
 
@@ -72,25 +75,26 @@ class Logits(nn.Module):
     def __init__(self, system: System):
         super().__init__()
         self.standardize, self.network = system.standardize, system.network
-        self.takes_extents = "extents" in inspect.signature(self.network.forward).parameters
+        self.is_told = "stacked" in inspect.signature(self.network.forward).parameters
 
     def forward(
-        self, features: Tensor, lengths: Tensor | None = None, extents: Tensor | None = None
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        extents: Tensor | None = None,
+        groups: Groups = (),
     ) -> Tensor:
-        """Compute clips that are true up to their lengths ``[B]``.
+        """Compute clips that are true up to their lengths ``[B]``; None is all of each.
 
-        Args:
-            features: may be padded further than the batch was, which ``extents`` then says.
-            lengths: true frames, None where all are.
-            extents: frames of the batch, for each of its clips.
+        Extents and groups are those of :class:`~lightser.models.masking.Stacked`.
         """
         x = silence_padding(self.standardize(features)[:, None], lengths)[:, 0]
-        further = (extents,) if self.takes_extents else ()
-        return self.network(x, lengths, *further)  # type: ignore[no-any-return]
+        told = () if extents is None or not self.is_told else (Stacked(extents, groups),)
+        return self.network(x, lengths, *told)  # type: ignore[no-any-return]
 
     def may_be_padded_further(self) -> bool:
         """Return whether that leaves the logits as they are."""
-        if isinstance(self.network, SegmentNetwork) or self.takes_extents:
+        if isinstance(self.network, SegmentNetwork) or self.is_told:
             return True
         norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
         return not any(isinstance(module, norms) for module in self.modules())
@@ -204,7 +208,8 @@ class Stack:
 
         buffers = stacked("buffers")
         state = {**stacked("weights"), **buffers, **stacked("masks")}
-        logits = self._logits(state, *padded(asked))  # [J, B, C]
+        inputs = padded(asked)
+        logits = self._logits(state, inputs, groups_of(*inputs[1:2]))  # [J, B, C]
         if not self.compared:
             self._compare(asked, logits.detach())
         losses = [
@@ -218,16 +223,18 @@ class Stack:
                     a.buffers[name].copy_(tensor)
         return [loss.item() for loss in losses]
 
-    def _logits(self, state: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+    def _logits(
+        self, state: dict[str, Tensor], inputs: tuple[Tensor, ...], groups: Groups
+    ) -> Tensor:
         assert self.template is not None
         template = self.template
 
         def one(own: dict[str, Tensor], *x: Tensor) -> Tensor:
-            return functional_call(template, own, x)  # type: ignore[no-any-return]
+            with half_precision_in_stacks(self.optim, self.device):
+                return functional_call(template, own, x, {"groups": groups})  # type: ignore[no-any-return]
 
         try:
-            with half_precision(self.optim, self.device):
-                logits: Tensor = vmap(one)(state, *inputs)
+            logits: Tensor = vmap(one)(state, *inputs)
         except (RuntimeError, NotImplementedError) as error:
             reason = " ".join(str(error).split())[:150]
             raise BadRecipe(
@@ -263,3 +270,10 @@ def padded(asked: Sequence[Asked]) -> tuple[Tensor, ...]:
         for a, extent in zip(asked, extents, strict=True)
     ]
     return stacked, torch.stack(lengths), extents
+
+
+def groups_of(lengths: Tensor | None = None) -> Groups:
+    """Return which clips of each batch go together by length, ``[J, B]``."""
+    if lengths is None:
+        return ()
+    return tuple(like_lengths(lengths.sort(dim=1).values.amax(dim=0).tolist()))
