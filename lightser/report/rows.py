@@ -207,8 +207,8 @@ def ladder_words(results: Sequence[Result]) -> str:
     by_ua = float(jobs["test_ua"].max().mean())
     worth = by_ua - score_of(on_valid, "ua", "fold_mean")
     return (
-        f"{LADDER_WORDS} By UA the first rung, too, would have a fold mean of {percent(by_ua)}: "
-        f"of this, {percent(worth)} points are the choice on test."
+        f"{LADDER_WORDS} Did the first rung choose by UA too, its fold mean would be "
+        f"{percent(by_ua)}, {percent(worth)} points above the second's."
     )
 
 

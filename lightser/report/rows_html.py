@@ -155,7 +155,7 @@ def _published_rung(row: Row, scale: Scale, anchors: Mapping[Path, str]) -> str:
     if row.published.ua is not None:
         marks += scale.mark(row.published.ua / 100, "paper")
     printed = published_words(row, with_f1=False)
-    words = f"printed {printed}<br>ours {_state(row.ours, row.absent)}"
+    words = f"printed {printed}<br>{_unbroken(f'ours {result_words(row.ours, row.absent)}')}"
     title = _linked(row.ours, RUNG_0, anchors)
     return (
         f'<tr class="lax start"><th scope="row"><span class="step">0</span>{title}</th>'
@@ -278,7 +278,7 @@ def _row(row: Row, scale: Scale, line: Sequence[float], anchors: Mapping[Path, s
     )
 
 
-def _state(result: Result | None, absent: str, row: Row | None = None) -> str:
+def _state(result: Result | None, absent: str, row: Row) -> str:
     """Return the scores in the tone of their protocol and what they lack, or why there are none.
 
     ``absent`` and ``row`` are as in :func:`~lightser.report.rows.result_words`.
