@@ -208,8 +208,7 @@ class Stack:
 
         buffers = stacked("buffers")
         state = {**stacked("weights"), **buffers, **stacked("masks")}
-        inputs = padded(asked)
-        logits = self._logits(state, inputs, groups_of(*inputs[1:2]))  # [J, B, C]
+        logits = self._logits(state, *padded(asked))  # [J, B, C]
         if not self.compared:
             self._compare(asked, logits.detach())
         losses = [
@@ -256,24 +255,22 @@ class Stack:
             )
 
 
-def padded(asked: Sequence[Asked]) -> tuple[Tensor, ...]:
-    """Return features ``[J, B, F, M]``; and lengths and extents ``[J, B]``, where clips differ."""
+def padded(asked: Sequence[Asked]) -> tuple[tuple[Tensor, ...], Groups]:
+    """Return what networks hear, and which clips of each batch go together by length.
+
+    That is features ``[J, B, F, M]``, and where clips differ, lengths and extents ``[J, B]``.
+    """
     features = [a.features for a in asked]
     extents = torch.tensor([x.shape[1] for x in features], device=features[0].device)
     if all(a.task.batch.lengths is None for a in asked) and bool((extents == extents[0]).all()):
-        return (torch.stack(features),)
+        return (torch.stack(features),), ()
     longest = int(extents.max())
     stacked = torch.stack([nn.functional.pad(x, (0, 0, 0, longest - x.shape[1])) for x in features])
     extents = extents[:, None].expand(-1, stacked.shape[1])
-    lengths = [
+    own = [
         extent if a.task.batch.lengths is None else a.task.batch.lengths.to(stacked.device)
         for a, extent in zip(asked, extents, strict=True)
     ]
-    return stacked, torch.stack(lengths), extents
-
-
-def groups_of(lengths: Tensor | None = None) -> Groups:
-    """Return which clips of each batch go together by length, ``[J, B]``."""
-    if lengths is None:
-        return ()
-    return tuple(like_lengths(lengths.sort(dim=1).values.amax(dim=0).tolist()))
+    lengths = torch.stack(own)
+    groups = like_lengths(lengths.sort(dim=1).values.amax(dim=0).tolist())
+    return (stacked, lengths, extents), tuple(groups)
