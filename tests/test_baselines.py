@@ -684,6 +684,7 @@ def test_jobs_side_by_side_share_the_work_of_functionals(tmp_path, monkeypatch):
         return samples[:1]
 
     monkeypatch.setattr(functionals_svm, "extractor", lambda name: extract)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
     nan = [float("nan")] * len(files)
     with ThreadPoolExecutor(4) as pool:
         found = list(

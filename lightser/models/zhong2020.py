@@ -200,8 +200,11 @@ class Zhong2020(nn.Module):
             x = self.attention(x, mask)
         else:
             forward, backward = x.chunk(2, dim=2)
-            clips = torch.arange(len(x), device=x.device)
-            last = forward[:, -1] if lengths is None else forward[clips, self._n_steps(lengths) - 1]
+            if lengths is None:
+                last = forward[:, -1]
+            else:
+                clips = torch.arange(len(x), device=x.device)
+                last = forward[clips, self._n_steps(lengths) - 1]
             x = torch.cat([last, backward[:, 0]], dim=1)  # each direction's last state
         embedding: Tensor = self.prelu(self.hidden(self.dropout(x)))
         return embedding
