@@ -14,9 +14,7 @@ from torch import Tensor, nn
 @torch.library.custom_op("lightser::bigru", mutates_args=())
 def bigru_op(x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
     """Run the GRU as one operation, so that an exporter finds one node of free length."""
-    n_clips, n_steps, _ = x.shape
-    lengths = torch.full((n_clips,), n_steps, device=x.device)
-    return bigru(x.flatten(0, 1), kernel, recurrent, bias, lengths, n_steps)
+    return bigru_of_batch(x, kernel, recurrent, bias)
 
 
 @bigru_op.register_fake
@@ -81,6 +79,17 @@ def bigru(
     return both.reshape(n_clips, n_steps, -1).masked_fill(beyond[..., None], 0.0)
 
 
+def bigru_of_batch(
+    x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, lengths: Tensor | None = None
+) -> Tensor:
+    """Return ``[B, F, 2H]`` for clips ``[B, F, N]``, each true up to its length ``[B]``."""
+    n_clips, n_steps, _ = x.shape
+    starts = n_steps * torch.arange(n_clips, device=x.device)
+    if lengths is None:
+        lengths = torch.full_like(starts, n_steps)
+    return bigru(x.flatten(0, 1), kernel, recurrent, bias, lengths, n_steps, starts)
+
+
 class BiGRU(nn.Module):
     """See :func:`bigru`; Glorot-uniform weights, gate biases 1, candidate biases 0.
 
@@ -110,12 +119,7 @@ class BiGRU(nn.Module):
         if torch.compiler.is_exporting():
             states: Tensor = bigru_op(x, self.kernel, self.recurrent, self.bias)
             return states
-        n_clips, n_steps, _ = x.shape
-        starts = n_steps * torch.arange(n_clips, device=x.device)
-        if lengths is None:
-            lengths = torch.full_like(starts, n_steps)
-        weights = (self.kernel, self.recurrent, self.bias)
-        return bigru(x.flatten(0, 1), *weights, lengths, n_steps, starts)
+        return bigru_of_batch(x, self.kernel, self.recurrent, self.bias, lengths)
 
     def of_rows(self, rows: Tensor, lengths: Tensor, n_steps: int) -> Tensor:
         """Return ``[B, F, 2H]`` for clips of any length, whose true steps are ``[S, N]``."""
