@@ -125,6 +125,15 @@ def test_a_validation_part_trains_it_too(cache, heard):
     np.testing.assert_allclose(decided.probabilities, expected)
 
 
+def test_sentences_that_are_tested_do_not_train_it_by_way_of_validation(tmp_path):
+    table = tiny_corpus().assign(text=lambda t: [f"text{i % 3}" for i in range(len(t))])
+    protocol = ProtocolChoice(name="text_speaker")
+    with pytest.raises(BadRecipe, match="valid_speakers = 0"):
+        make_plan(recipe_of(protocol=protocol), table, name="t", out=tmp_path)
+    protocol = ProtocolChoice(name="text_speaker", options={"valid_speakers": 0})
+    assert make_plan(recipe_of(protocol=protocol), table, name="t", out=tmp_path).jobs
+
+
 def test_a_class_that_training_never_heard_gets_no_probability(cache):
     table = tiny_corpus()
     lost = sorted(set(table["label"]))[1]

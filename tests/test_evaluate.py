@@ -207,6 +207,9 @@ def test_a_clip_that_cannot_be_read_is_named_and_the_others_are_scored(
     assert "silence.wav" in done.stderr
     assert "not in the score: 1 of 4" in done.stderr
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 3
+    result = read_result(tmp_path / "out")
+    assert not result.is_whole and result.part_words == "1 utterance could not be read"
+    assert "tested on anger, happiness and sadness" in result.scores["protocol_note"]
 
 
 def test_a_part_of_a_file_is_heard_alone(model: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training: the order of a run, its schedules, and that stopping, resuming and running side by side
 change nothing."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,22 +11,32 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import tomllib
 import torch
 from tiny_corpus import tiny_corpus
 from tiny_corpus import tiny_recipe as recipe
 
 from lightser.cli.precision import say_precision
 from lightser.corpora.splits import Fold
-from lightser.errors import BadRecipe, BadResults
+from lightser.errors import BadRecipe, BadResults, LightserError
 from lightser.losses.cross_entropy import CrossEntropy
 from lightser.report.results import read_result
-from lightser.training import crossval, jobs, loop, precision
+from lightser.training import crossval, engines, jobs, loop, precision
 from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
-from lightser.training.crossval import adopt, collect, facts_of, make_plan, missing_jobs, run
+from lightser.training.crossval import (
+    adopt,
+    collect,
+    facts_of,
+    make_plan,
+    missing_jobs,
+    run,
+    to_toml,
+)
 from lightser.training.final import best_temperature, calibrate, check_quotable, train_final
 from lightser.training.jobs import as_examples, build_system, prepare, run_job
 from lightser.training.loop import learning_rate, make_optimizer, update_average
@@ -560,6 +571,43 @@ def test_results_stay_as_they_were_found(tmp_path):
     assert later["commit_by_job"][last.name] == "abc, def"
 
 
+def test_every_precision_that_was_at_a_job_is_said(tmp_path):
+    job = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path).jobs[0]
+    job.folder.mkdir(parents=True)
+    for name in ("bfloat16", "float32", "float32"):
+        jobs.tell(job, {"update": 1, "precision": name})
+    assert json.loads((job.folder / "progress.json").read_text())["precision"] == (
+        "bfloat16, float32"
+    )
+
+
+def test_a_training_that_diverges_says_so_and_is_not_done(tmp_path):
+    wild = recipe(optim=Optim(updates=9, batch_size=4, learning_rate=1e30))
+    job = make_plan(wild, tiny_corpus(), name="t", out=tmp_path).jobs[0]
+    with pytest.raises(BadRecipe, match=r"diverged: the loss of update \d+ is (nan|inf)"):
+        run_job(job)
+    assert not job.is_done
+
+
+def test_a_process_that_is_killed_is_answered_in_a_line(tmp_path, monkeypatch):
+    plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path)
+    real = engines.process_pool
+
+    @contextlib.contextmanager
+    def pool_that_is_killed(workers):
+        with real(workers) as pool:
+            yield SimpleNamespace(submit=lambda *_: pool.submit(os._exit, 9))
+
+    monkeypatch.setattr(engines, "process_pool", pool_that_is_killed)
+    with pytest.raises(LightserError, match="ended from outside"):
+        run(plan, engine="local")
+
+
+def test_a_recipe_is_written_with_any_label_as_a_key():
+    facts = {"corpus": {"labels": {"hot anger": "anger", "Ärger": "a", 'a"b': "b", "x": "y"}}}
+    assert tomllib.loads(to_toml(facts)) == facts
+
+
 def test_half_precision_where_there_are_units_for_it(tmp_path, monkeypatch, capsys):
     half = recipe(optim=Optim(epochs=1, batch_size=4, precision="bfloat16"))
     found = {}
@@ -766,8 +814,10 @@ def test_a_network_that_hears_segments_takes_no_other_speeds(tmp_path):
 
 def test_curves_for_tensorboard_are_written_where_asked_for(tmp_path):
     plan = make_plan(recipe(), tiny_corpus(), name="t", out=tmp_path / "r", tensorboard=True)
-    run_job(plan.jobs[0])
-    (events,) = (plan.jobs[0].folder / "tensorboard").iterdir()
+    run(plan, engine="serial")
+    folders = sorted((plan.out / "tensorboard").iterdir())
+    assert [folder.name for folder in folders] == sorted(job.name for job in plan.jobs)
+    (events,) = folders[0].iterdir()
     assert b"valid_ua" in events.read_bytes()
 
 

@@ -165,6 +165,8 @@ def test_parts_run_beside_each_other_make_the_whole(world, lightser, monkeypatch
     folder = world / "parts" / "length-0.1" / "tiny"
     assert not (folder / "jobs").exists() and not (folder / ".lock").exists()
     assert json.loads((folder / "scores.json").read_text())["folds_done"] == 3
+    none = lightser(*words, "whole", "--part", "4/4", "--plan")
+    assert none.code == 0 and "Nothing is left to be run of this part" in none.err
     whole = lightser(*words, "whole")
     assert whole.code == 0, whole.err
     for file in ("predictions.csv", "history.csv", "folds.json"):

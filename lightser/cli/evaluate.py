@@ -121,7 +121,10 @@ def evaluate(
     scores = score_predictions(predictions, recognizer.labels)
     minutes = (time.monotonic() - began) / 60
     parts = list(dict.fromkeys(predictions["corpus"]))
-    facts = describe(recognizer, name, parts, heard, match, adapt=adapt or 0, minutes=minutes)
+    unread = len(problems)
+    facts = describe(
+        recognizer, name, parts, heard, match, adapt=adapt or 0, unread=unread, minutes=minutes
+    )
     if out is not None:
         write_results(out, predictions, facts | scores)
     print_scores(predictions, recognizer.labels, facts, scores)
@@ -275,6 +278,7 @@ def describe(
     match: Match,
     *,
     adapt: int,
+    unread: int,
     minutes: float,
 ) -> dict[str, Any]:
     """Return what ``scores.json`` says beside the scores, as after training.
@@ -286,6 +290,7 @@ def describe(
         heard: whether the model was trained on one of them.
         match: whose labels were scored.
         adapt: to how many utterances of each speaker it was adapted.
+        unread: how many utterances could not be read.
         minutes: that it took.
     """
     import lightser
@@ -296,7 +301,8 @@ def describe(
     if heard:
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
     else:
-        note = f"Trained on {trained}, tested on all {in_words(match.names)} of {in_words(parts)}"
+        some = "" if adapt or unread else "all "
+        note = f"Trained on {trained}, tested on {some}{in_words(match.names)} of {in_words(parts)}"
         note += "." if adapt or card.adapted_to else ", to which nothing was adapted."
     if adapt:
         note += (
@@ -308,12 +314,14 @@ def describe(
             f" Its batch norms were adapted to {card.adapted_to} recordings without labels: "
             "transductive, if they are of these voices."
         )
+    if unread:
+        note += f" {unread} utterance{'s' * (unread != 1)} could not be read."
     if match.left_out:
         note += f" Left out: {', '.join(f'{label} ({n})' for label, n in match.left_out.items())}."
     title = f"{card.name} on {in_words(map(short_title, sorted(parts)))}"
-    if some := chosen_from(recognizer):
-        note += f" It chose from {in_words(some)}."
-        title += f", choosing from {len(some)} labels"
+    if chosen := chosen_from(recognizer):
+        note += f" It chose from {in_words(chosen)}."
+        title += f", choosing from {len(chosen)} labels"
     if adapt:
         title += f", adapted to {adapt} of each speaker"
     return {
@@ -323,7 +331,8 @@ def describe(
         "commit": card.commit,
         "seeds": [card.seed],
         "quick": False,
-        "complete": True,
+        "complete": not unread,
+        "unread": unread,
         "folds_done": 1,
         "folds_planned": 1,
         "protocol": HEARD if heard else OTHER_CORPUS,

@@ -79,7 +79,11 @@ def reproduce(
         typer.Option(help="Also write the table at the end: a file that ends in .md or .html."),
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Also write curves for TensorBoard: tensorboard/ in the folder of each recipe.",
+        ),
     ] = False,
 ) -> None:
     """Train and score recipes under their protocols: published beside ours.
@@ -260,6 +264,7 @@ def say_cost(cost: "Cost", plans: "Sequence[Plan]", at_once: int) -> None:
     """Say how many jobs each recipe has, what time and memory they take, and how that is known."""
     from lightser.report.results import SELECTED_ON
     from lightser.training.cost import duration
+    from lightser.training.crossval import missing_jobs
 
     n_jobs = n_missing = 0
     for item in plans:
@@ -285,6 +290,8 @@ def say_cost(cost: "Cost", plans: "Sequence[Plan]", at_once: int) -> None:
             "machine as it is now busy)",
             err=True,
         )
+    elif any(missing_jobs(replace(item, part=item.jobs)) for item in plans):
+        typer.echo("Nothing is left to be run of this part; others may be", err=True)
     elif plans:
         folders = ", ".join(dict.fromkeys(str(item.out) for item in plans))
         typer.echo(

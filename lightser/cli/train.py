@@ -33,7 +33,7 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model folder that is there.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and chance.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train a recipe on a whole corpus, and write a model folder.
@@ -91,5 +91,5 @@ def train(
         results=scored if has_score else None,
         overwrite=overwrite,
     )
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)  # a command that was given twice removes it once
     typer.echo(out)

@@ -141,10 +141,12 @@ class Result:
 
     @property
     def part_words(self) -> str:
-        """Say how much of what was planned was run, or "": ``3 of 10 hold-outs``."""
+        """Say what is lacking of what was planned, or "": ``3 of 10 hold-outs``."""
         scores = self.scores
         if scores.get("complete", True):
             return ""
+        if unread := scores.get("unread"):  # of an evaluation
+            return f"{unread} utterance{'s' * (unread != 1)} could not be read"
         parts = "hold-outs" if scores.get("protocol") in HOLD_OUTS else "folds"
         unit = parts if len(scores.get("seeds") or [0]) == 1 else "jobs"
         return f"{scores.get('folds_done')} of {scores.get('folds_planned')} {unit}"

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -126,6 +127,16 @@ def make_plan(
         raise BadRecipe(
             f"protocol '{recipe.protocol.name}' is set to no validation part, so the epoch cannot "
             'be chosen on it: select = "last", or give it validation speakers'
+        )
+    if (
+        recipe.is_classic
+        and PROTOCOLS[recipe.protocol.name].text_independent
+        and any(fold.valid for fold in folds)
+    ):
+        raise BadRecipe(
+            f"'{recipe.model.name}' trains on validation parts too, and those of protocol "
+            f"'{recipe.protocol.name}' say the sentences that are tested: give it "
+            "valid_speakers = 0"
         )
     present = set(table["label"])
     labels = tuple(label for label in CORPORA[recipe.corpus.name].labels if label in present)
@@ -414,11 +425,16 @@ def commit() -> str:
 
 def to_toml(facts: dict[str, Any], prefix: str = "") -> str:
     """Write the tables, lists, strings and numbers that recipes are made of as TOML."""
-    lines = [f"{key} = {_value(v)}" for key, v in facts.items() if not isinstance(v, dict)]
+    lines = [f"{_key(key)} = {_value(v)}" for key, v in facts.items() if not isinstance(v, dict)]
     for key, value in facts.items():
         if isinstance(value, dict):
-            lines += ["", f"[{prefix}{key}]", to_toml(value, f"{prefix}{key}.").strip()]
+            name = f"{prefix}{_key(key)}"
+            lines += ["", f"[{name}]", to_toml(value, f"{name}.").strip()]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _value(name)
 
 
 def _value(value: Any) -> str:

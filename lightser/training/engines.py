@@ -6,9 +6,11 @@ All engines give the same numbers for the same job; an engine only decides where
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from lightser.errors import LightserError
 from lightser.processes import process_pool
 from lightser.registry import Registry
 from lightser.training.jobs import Job, run_job
@@ -23,6 +25,9 @@ def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job
     """Run jobs in ``workers`` processes and yield each when it is done.
 
     An interrupt ends the processes; their checkpoints stay, and the next run goes on from them.
+
+    Raises:
+        LightserError: a process was ended from outside.
     """
     with process_pool(workers) as pool:
         waiting = {pool.submit(run_job, job): job for job in jobs}
@@ -31,7 +36,14 @@ def local(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Job
             progress({job.name: state for job in waiting.values() if (state := state_of(job))})
             for future in done:
                 job = waiting.pop(future)
-                future.result()  # a job that failed raises here
+                try:
+                    future.result()  # a job that failed raises here
+                except BrokenProcessPool:
+                    raise LightserError(
+                        "A process that trained was ended from outside, perhaps for want of "
+                        "memory. The same command goes on from the last checkpoints; give it "
+                        "fewer --workers"
+                    ) from None
                 yield job
 
 
@@ -49,7 +61,7 @@ def serial(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Jo
     """Run jobs one after another in this process, to debug them or to check the others."""
     for job in jobs:
         run_job(job)
-        progress({job.name: state_of(job) or {}})
+        progress({job.name: state} if (state := state_of(job)) else {})
         yield job
 
 

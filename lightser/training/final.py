@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightser.card import WEIGHTS
 from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe, BadResults
 from lightser.training.crossval import Plan, facts_of, other_data
@@ -37,11 +38,10 @@ def train_final(plan: Plan, *, seed: int, progress: Progress = lambda states: No
     folder = plan.out / "jobs" / f"all-seed{seed}"
     job = replace(plan.jobs[0], fold=fold, seed=seed, folder=folder)
     refuse_other_job(job)
-    weights = folder / "weights.safetensors"
-    if not weights.is_file():
+    if not job.is_done:
         for _ in ENGINES["local"]([job], 1, progress):
             pass
-    return System.load(weights)
+    return System.load(folder / WEIGHTS)
 
 
 def check_quotable(plan: Plan, results: Path) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lightser.card import WEIGHTS
 from lightser.corpora.splits import CONTENT, Fold
 from lightser.errors import BadRecipe, LightserError
 from lightser.losses import LOSSES
@@ -96,8 +97,9 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether an earlier run has finished it."""
-        return (self.folder / "predictions.csv").is_file()
+        """Whether an earlier run has finished it; where nobody is tested, it leaves weights."""
+        last = "predictions.csv" if self.fold.test else WEIGHTS
+        return (self.folder / last).is_file()
 
 
 def check_device(name: str) -> None:
@@ -206,7 +208,7 @@ def _training_run(job: Job) -> Run:
     )
     fit_decision(system, train, parts["valid"])
     write_history(job, history)
-    system.save(job.folder / "weights.safetensors")
+    system.save(job.folder / WEIGHTS)
     if parts["test"] is not None:
         probabilities = predict(system, parts["test"], job.device)
         write_predictions(job, parts["test"].utterances, probabilities)
@@ -236,13 +238,14 @@ def run_classic(job: Job) -> None:
 
 
 def tell(job: Job, facts: dict[str, Any]) -> None:
-    """Write how far a job is, and the commits of the code that has been at it."""
+    """Write how far a job is, with every commit and precision that has been at it."""
     path = job.folder / "progress.json"
-    before = (
-        json.loads(path.read_text(encoding="utf-8")).get("commit", "") if path.is_file() else ""
-    )
-    commits = dict.fromkeys(filter(None, [*before.split(", "), job.commit]))
-    write_whole(path, json.dumps({**facts, "commit": ", ".join(commits)}))
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    facts = {**facts, "commit": job.commit}
+    for name in {"commit", "precision"} & facts.keys():
+        all_of_them = [*before.get(name, "").split(", "), facts[name]]
+        facts[name] = ", ".join(dict.fromkeys(filter(None, all_of_them)))
+    write_whole(path, json.dumps(facts))
 
 
 def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
@@ -417,10 +420,10 @@ def write_history(job: Job, history: list[Point]) -> None:
 
 
 def tensorboard_writer(job: Job) -> Callable[[Point], None]:
-    """Return a function that writes evaluations for TensorBoard, under ``<job>/tensorboard``."""
+    """Return a function that writes evaluations for TensorBoard, beside the results."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(job.folder / "tensorboard"))
+    writer = SummaryWriter(str(job.folder.parent.parent / "tensorboard" / job.name))
 
     def watch(point: Point) -> None:
         for name, value in asdict(point).items():

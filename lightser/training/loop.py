@@ -74,6 +74,9 @@ def training_run(
     Who drives this generator computes the gradients: of one run, as :func:`take_step` does, or of
     many at once.
 
+    Raises:
+        BadRecipe: the loss is no longer a number.
+
     Args:
         system: the untrained module, its standardisation already fitted.
         loss: logits, labels and agreement to a number.
@@ -130,6 +133,11 @@ def training_run(
         # take a step
         optimizer.zero_grad(set_to_none=True)
         value = yield Task(system, loss, batch)
+        if not math.isfinite(value):
+            raise BadRecipe(
+                f"training has diverged: the loss of update {update + 1} is {value}; lower "
+                "optim.learning_rate, or set optim.clip_norm"
+            )
         if optim.clip_norm is not None:
             nn.utils.clip_grad_norm_(system.parameters(), optim.clip_norm)
         optimizer.step()
