@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import tomllib
 import torch
 from tiny_corpus import tiny_corpus
 from tiny_corpus import tiny_recipe as recipe
@@ -43,6 +42,11 @@ from lightser.training.loop import learning_rate, make_optimizer, update_average
 from lightser.training.precision import half_precision
 from lightser.training.recipe import Augment, Choice, Loss, Optim, ProtocolChoice
 from lightser.training.scores import scores_for_card
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 HERE = Path(__file__).parent
 
