@@ -4,7 +4,6 @@ The honest results come first, and are apart from those whose protocol saw the t
 the test set: by colour, by shape, by pattern and in words.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -25,13 +24,18 @@ from lightser.report.results import (
     Result,
     families,
     fingerprint,
-    interval,
     protocol_words,
     published,
     selection_gain,
 )
 from lightser.report.rows import looked_at
-from lightser.report.rows_html import ladder_section, papers_section, rows_section
+from lightser.report.rows_html import (
+    Scale,
+    ladder_section,
+    papers_section,
+    rows_section,
+    uas_of,
+)
 from lightser.report.tables import (
     HEADERS,
     fold_mean_cell,
@@ -72,6 +76,10 @@ TERMS = (
         "unheard.",
     ),
     (
+        "Lenient",
+        "what is not honest, with or without a paper that did the same.",
+    ),
+    (
         "Honest",
         "no speaker is both in training or validation and in test, the epoch is not chosen on "
         "test, and nothing is normalised with the test speaker's other utterances.",
@@ -87,6 +95,8 @@ TERMS = (
         "are right, on average (ECE, 15 bins).",
     ),
     ("Published", "as printed in the paper, under the paper's own protocol."),
+    ("CE", "cross-entropy, the usual loss; weighted CE counts rare classes for more."),
+    ("loso, loco", "leave one speaker out, leave one corpus out: who or what is tested in turn."),
 )
 
 
@@ -292,11 +302,10 @@ def _by_system(results: Sequence[Result]) -> list[Result]:
 
 def _table(results: Sequence[Result]) -> str:
     heads = "".join(f'<th scope="col"{_words(i)}>{escape(h)}</th>' for i, h in enumerate(HEADERS))
-    lows = [min(interval(r, "ua") or [r.scores["pooled"]["ua"]]) for r in results]
-    left = max(0.0, math.floor(10 * min(lows) - 0.3) / 10)
+    scale = Scale(ua for result in results for ua in uas_of(result))
     bodies = []
     for _, heading, group in grouped(results):
-        rows = "".join(_row(result, left) for result in group)
+        rows = "".join(_row(result, scale) for result in group)
         bodies.append(
             f'<tbody class="{group[0].tone}"><tr class="group"><th colspan="{len(HEADERS)}" '
             f'scope="rowgroup">{escape(heading)}</th></tr>{rows}</tbody>'
@@ -311,11 +320,11 @@ def _words(column: int) -> str:
     return ' class="words"' if column < 2 else ""
 
 
-def _row(result: Result, left: float) -> str:
+def _row(result: Result, scale: Scale) -> str:
     pooled = result.scores["pooled"]
     ua = (
         f'<span class="number">{percent(pooled["ua"])}</span>'
-        f'<span class="ends">{_ends(result)}</span>{_bar(result, left)}'
+        f'<span class="ends">{_ends(result)}</span>{_bar(result, scale)}'
     )
     plain = (
         percent(pooled["wa"]),
@@ -331,7 +340,8 @@ def _row(result: Result, left: float) -> str:
     )
     return (
         f'<tr><th scope="row">{_link(result)}<code class="recipe">{escape(result.name)}</code></th>'
-        f'<td class="words">{_with_badges(result)}</td><td class="ua">{ua}</td>{rest}</tr>'
+        f'<td class="words">{_with_badges(result)}</td>'
+        f'<td class="ua" data-label="{HEADERS[2]}">{ua}</td>{rest}</tr>'
         + "".join(map(_part, parts_of(result)))
     )
 
@@ -362,36 +372,31 @@ def _unbroken(text: str) -> str:
     return escape(text).replace(" ", "&nbsp;").replace("×&nbsp;", "× ").replace(",&nbsp;", ", ")
 
 
-def _bar(result: Result, left: float) -> str:
-    """Draw the interval, the score and the published figure on one scale for all rows.
-
-    Args:
-        result: whose.
-        left: UA at the left end; the right end is 1.
-    """
-
-    def place(fraction: float) -> str:
-        return f"{100 * max(0.0, fraction - left) / (1 - left):.1f}%"
-
-    marks = []
-    if ends := interval(result, "ua"):
-        width = f"{100 * (ends[1] - ends[0]) / (1 - left):.1f}%"
-        marks.append(f'<i class="span" style="left:{place(ends[0])};width:{width}"></i>')
-    marks.append(f'<i class="dot" style="left:{place(result.scores["pooled"]["ua"])}"></i>')
-    if (ua := published(result, "ua")) is not None:
-        marks.append(f'<i class="paper" style="left:{place(ua)}" title="published"></i>')
-    return f'<div class="bar" aria-hidden="true">{"".join(marks)}</div>'
+def _bar(result: Result, scale: Scale) -> str:
+    """Draw the interval, the score and the published figure on one scale for all rows."""
+    ua = published(result, "ua")
+    paper = "" if ua is None else scale.mark(ua, "paper")
+    return f'<div class="bar" aria-hidden="true">{scale.result(result)}{paper}</div>'
 
 
 def _recalls(results: Sequence[Result]) -> str:
-    """Show each class's recall; results whose classes differ from the first one's are left out."""
+    """Show each class's recall, in a table for each set of classes."""
+    by_labels: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        by_labels.setdefault(tuple(result.labels), []).append(result)
+    return f"""<h3 class="apart">Recall by class</h3>
+<p class="small">Of each class, the share that is recognised, in per cent.</p>
+{"".join(map(_recall_table, by_labels.values()))}"""
+
+
+def _recall_table(results: Sequence[Result]) -> str:
     labels = results[0].labels
-    rows = []
-    for _, heading, group in grouped(result for result in results if result.labels == labels):
-        rows.append(
+    bodies = []
+    for _, heading, group in grouped(results):
+        rows = [
             f'<tr class="group {group[0].tone}"><th colspan="{len(labels) + 1}" '
             f'scope="rowgroup">{escape(heading.partition(":")[0])}</th></tr>'
-        )
+        ]
         for result in group:
             shares = [result.scores["recalls"][label] for label in labels]
             values = "".join(
@@ -402,11 +407,10 @@ def _recalls(results: Sequence[Result]) -> str:
                 f'<tr class="{result.tone}"><th scope="row">{_link(result)}'
                 f"{escape(lacking(result))}</th>{values}</tr>"
             )
+        bodies.append(f"<tbody>{''.join(rows)}</tbody>")
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
-    return f"""<h3 class="apart">Recall by class</h3>
-<p class="small">Of each class, the share that is recognised, in per cent.</p>
-<div class="card wide"><table class="recalls" style="--classes:{len(labels)}">
-<thead><tr><th scope="col">System</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody>
+    return f"""<div class="card wide"><table class="recalls" style="--classes:{len(labels)}">
+<thead><tr><th scope="col">System</th>{heads}</tr></thead>{"".join(bodies)}
 </table></div>"""
 
 

@@ -14,11 +14,11 @@ from lightser.report.rows import (
     NOTE,
     ladder_to_markdown,
     ladder_words,
-    markdown_table,
     rows_to_markdown,
 )
 from lightser.report.tables import (
     escape_markdown,
+    markdown_table,
     parameters_cell,
     short_title,
     telling,
@@ -31,8 +31,9 @@ STRANGERS = (
     "**On speakers who were not heard in training and chose no epoch**: UA (unweighted accuracy, "
     "also UAR: the mean recall of the classes) in per cent, pooled over folds, with its 95 % "
     "bootstrap interval over speakers. Of several trainings of a system it is the best of the "
-    "longest. "
+    "longest. Chance is one of as many emotions as the column says. "
 ) + LOOKED_AT
+OURS = "our training"  # in the titles of our own recipes, of which a network may be another size
 PAPERS = "**The papers' rows, run at full length.** " + NOTE
 RUNGS = "**What the protocol is worth.**"
 
@@ -102,10 +103,17 @@ def columns_to_markdown(columns: Columns) -> str:
     rows = []
     for system in systems:
         found = [columns[column].get(system) for column in order]
-        first = next(filter(None, found))
-        rows.append((escape_markdown(system), parameters_cell(first), *map(_cell, found)))
-    headers = (f"{short_title(tested)}, {protocol}" for tested, protocol in order)
-    return markdown_table(("System", "Parameters", *headers), rows)
+        is_ours = any(f", {OURS}" in result.title for result in filter(None, found))
+        name = f"{system}, {OURS}" if is_ours else system
+        size = "–" if found[0] is None else parameters_cell(found[0])
+        rows.append((escape_markdown(name), size, *map(_cell, found)))
+    headers = []
+    for column in order:
+        tested, protocol = column
+        n_labels = len(next(iter(columns[column].values())).labels)
+        headers.append(f"{short_title(tested)}, {n_labels} emotions, {protocol}")
+    size_of = f"Parameters ({short_title(order[0][0])})"
+    return markdown_table(("System", size_of, *headers), rows)
 
 
 def _cell(result: Result | None) -> str:

@@ -374,7 +374,7 @@ def _percent_axis(axes: Axes, theme: Theme) -> None:
 
 def _marks(results: Sequence[Result], theme: Theme) -> list[Line2D]:
     """Return what the legend of :func:`intervals` explains, of what is there."""
-    names = {"honest": "honest", "adapted": "transductive", "lax": "as published, ours"}
+    names = {"honest": "honest", "adapted": "transductive", "lax": "lenient"}
     tones = {result.tone for result in results}
     marks: list[tuple[str, dict[str, Any]]] = [
         (name, {"marker": MARKERS[tone], "color": getattr(theme, tone)})

@@ -345,12 +345,10 @@ class SelectionGain:
     Attributes:
         last: mean over jobs of the test accuracy after the last epoch.
         best: mean over jobs of the highest test accuracy of any epoch.
-        jobs: how many.
     """
 
     last: float
     best: float
-    jobs: int
 
     @property
     def gain(self) -> float:
@@ -369,7 +367,7 @@ def selection_gain(history: pd.DataFrame) -> SelectionGain | None:
         return None
     jobs = history.dropna(subset=["test_wa"]).sort_values("update").groupby(["fold", "seed"])
     last, best = jobs["test_wa"].last(), jobs["test_wa"].max()
-    return SelectionGain(last=float(last.mean()), best=float(best.mean()), jobs=len(last))
+    return SelectionGain(last=float(last.mean()), best=float(best.mean()))
 
 
 def probabilities(result: Result) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from lightser.report.tables import (
     fold_mean_cell,
     heading_of,
     in_brackets,
+    markdown_table,
     ordered,
     percent,
     short_title,
@@ -174,7 +175,7 @@ def note_for(results: Iterable[Result]) -> str:
 def recalls_to_markdown(results: Iterable[Result]) -> list[str]:
     """Return a table of recalls for what was tested and each set of classes, without quick runs.
 
-    Beside the title stands how the result was tested: honest, or as published.
+    Beside the title stands how the result was tested: honest, or lenient.
     """
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in ordered(telling(results)):
@@ -242,10 +243,3 @@ def ladder_to_markdown(results: Sequence[Result]) -> str:
 def spread_words(result: Result | None) -> str:
     """Return the mean over folds and its deviation, or a dash where they say nothing."""
     return "–" if result is None or result.is_quick else fold_mean_cell(result)
-
-
-def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells in Markdown; all columns but the first are set to the right."""
-    lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(['---'] + ['---:'] * (len(headers) - 1))}|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines)

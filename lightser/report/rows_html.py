@@ -35,9 +35,15 @@ from lightser.report.tables import percent
 
 KEY = (
     '<p class="key" aria-hidden="true"><span><i class="paper"></i>published</span>'
-    '<span class="lax"><i class="dot"></i>as published, ours</span>'
+    '<span class="lax"><i class="dot"></i>{lax}</span>'
     '<span class="honest"><i class="dot"></i>honest, ours</span>'
-    '<span><i class="classic"></i>the classic baseline, honest</span></p>'
+    '<span><i class="span"></i>95 % interval</span>{more}</p>'
+)
+LADDER_KEY = KEY.format(lax="lenient, ours", more='<span><i class="drop"></i>the step</span>')
+PAPERS_KEY = KEY.format(
+    lax="as published, ours",
+    more='<span><i class="rough dot"></i>cut short</span>'
+    '<span><i class="classic"></i>the classic baseline, honest</span>',
 )
 SHORT = 16  # letters of a part of a title that need no break inside
 
@@ -124,7 +130,7 @@ def ladder_section(results: Sequence[Result], anchors: Mapping[Path, str]) -> st
 <div class="card wide"><table class="ladder">
 <thead><tr><th scope="col">{RUNGS[0]}</th>{scale.axis()}{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
-{KEY}
+{LADDER_KEY}
 </section>
 """
 
@@ -199,7 +205,7 @@ def papers_section(
     return f"""<section id="papers">
 <h2>The papers, row by row</h2>
 <p>{escape(note_for(results))}</p>
-{KEY}
+{PAPERS_KEY}
 {"".join(_paper_table(table, best, anchors) for table in tables)}
 </section>
 """
@@ -212,7 +218,7 @@ def rows_section(
     table = PaperTable(name="", title="Published beside ours", rows=tuple(rows))
     return f"""<section id="rows">
 <p>{escape(NOTE)}</p>
-{KEY}
+{PAPERS_KEY}
 {_paper_table(table, classics(results), anchors)}
 </section>
 """

@@ -9,7 +9,7 @@ from lightser.corpora import CORPORA
 from lightser.report.results import Result, interval, protocol_words, published, selection_gain
 
 HONEST = "Honest: the test speakers had no part in training or in choosing the epoch"
-LAX = "As published: the test speakers, or the test set itself, had a part in training"
+LAX = "Lenient: the test speakers, or the test set itself, had a part in training"
 ADAPTED = "Transductive: the model was adapted to the test speakers, without their labels"
 TRAINING = "Training scores: the model has heard these very utterances"
 HEADINGS = (HONEST, ADAPTED, LAX, TRAINING)
@@ -197,16 +197,22 @@ def to_markdown(results: Iterable[Result]) -> str:
     parts = []
     for tested, heading, group in grouped(results):
         name, words = heading.split(":", 1)
-        lines = [f"**{short_title(tested)}, {name.lower()}**:{words}", ""]
-        lines.append(f"| {' | '.join(HEADERS)} |")
-        lines.append(f"|{'|'.join(['---'] * 2 + ['---:'] * (len(HEADERS) - 2))}|")
+        rows = []
         for result in group:
             title, *rest = (escape_markdown(text) for text in cells(result))
-            lines.append(f"| {title} (`{result.name}`) | {' | '.join(rest)} |")
-            for name, *rest in parts_of(result):
-                lines.append(f"| – of these, {name} | {' | '.join(rest)} |")
-        parts.append("\n".join(lines))
+            rows.append((f"{title} (`{result.name}`)", *rest))
+            rows += [(f"– of these, {name}", *rest) for name, *rest in parts_of(result)]
+        table = markdown_table(HEADERS, rows, words=2)
+        parts.append(f"**{short_title(tested)}, {name.lower()}**:{words}\n\n{table}")
     return "\n\n".join([*parts, "\n".join(NOTES)]) + "\n"
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """Return a table of cells in Markdown; all columns but the first ``words`` are set right."""
+    rule = ["---"] * words + ["---:"] * (len(headers) - words)
+    lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(rule)}|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines)
 
 
 def escape_markdown(text: str) -> str:
