@@ -514,9 +514,9 @@ def test_tags_and_padding_around_an_mp3_are_skipped(note):
 # Bad files: each gets one line, with what is wrong and what to do
 
 
-def flac_of_length(frames):
-    """Write a FLAC of one second that declares ``frames``; 0 means unknown."""
-    data = bytearray(encoded(noise(RATE), RATE, "FLAC"))
+def flac_of_length(frames, samples=None):
+    """Write a FLAC, of one second if not given, that declares ``frames``; 0 means unknown."""
+    data = bytearray(encoded(noise(RATE) if samples is None else samples, RATE, "FLAC"))
     data[21] = data[21] & 0xF0 | frames >> 32
     data[22:26] = (frames & 0xFFFFFFFF).to_bytes(4, "big")
     return bytes(data)
@@ -665,6 +665,27 @@ def test_a_flac_of_unknown_length_is_read_whole():
     data = flac_of_length(0)
     assert len(read(data)) == RATE
     assert audio_info(io.BytesIO(data)).frames == RATE
+
+
+@pytest.mark.parametrize("rate", [RATE, 22_050])
+def test_what_comes_before_damage_is_streamed(rate):
+    whole = noise(3 * RATE)
+    data = flac_of_length(0, whole)
+    heard = []
+    with pytest.raises(BadAudio):
+        for block in stream_audio(io.BytesIO(data[: len(data) // 2]), rate, block_s=10):
+            heard.append(block)
+    begun = np.concatenate(heard)
+    assert 1.0 < len(begun) / rate < 1.5  # but for a block of the decoder
+    expected = resample(read(encoded(whole, RATE, "FLAC")), RATE, rate)
+    np.testing.assert_allclose(begun[: -rate // 10], expected[: len(begun) - rate // 10], atol=1e-4)
+
+
+def test_a_stretch_may_be_silent_where_that_is_said():
+    data = encoded(np.zeros(RATE), RATE)
+    assert not read(data, silence=True).any()
+    with pytest.raises(BadAudio, match="silent"):
+        read(data)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import pytest
 import soundfile
 from conftest import SAMPLES
 
+from lightser.audio.files import audio_info
 from lightser.cli import main
-from lightser.corpora import CORPORA
+from lightser.corpora import CORPORA, check
 from lightser.corpora.check import check_corpus
 from lightser.corpora.utterances import read_table
-from lightser.errors import LightserWarning
+from lightser.errors import LightserWarning, MissingExtra
 
 PAIR = ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07")  # published twice
 
@@ -107,6 +108,18 @@ def test_a_pair_that_was_not_published_is_a_fault_in_ravdess_too(tmp_path):
     found = check_corpus("ravdess", tmp_path)
     assert found.published_duplicates == []
     assert found.duplicated == [[*PAIR, "03-01-05-01-01-01-07"]]
+
+
+def test_what_needs_an_extra_is_listed_and_the_others_are_decoded(sorted_by_label, monkeypatch):
+    def only_flac(file):
+        if "happiness" in file:
+            raise MissingExtra("AAC", "codecs")
+        return audio_info(file)
+
+    monkeypatch.setattr(check, "audio_info", only_flac)
+    found = check_corpus("folder", sorted_by_label, options={"speaker": r"/(\d\d)"})
+    (why,) = found.unreadable.values()
+    assert "lightser[codecs]" in why and len(found.sample_rates) == 1
 
 
 def test_check_prints_all_of_it_and_ends_with_2(run, damaged):
@@ -230,6 +243,7 @@ def test_table_reads_any_column_names(run, sorted_by_label, tmp_path):
         (("check", "emo", "{root}"), "Unknown corpus 'emo'; did you mean 'nemo'"),
         (("check", "folder", "{root}", "-o", "speker=x"), "did you mean 'speaker'"),
         (("check", "folder", "{root}", "-o", "speaker"), "write KEY=VALUE"),
+        (("check", "folder", "{root}", "-o", "speaker=3"), "speaker must be a text, not 3"),
         (("table", "emodb", "{root}", "--format", "cvs"), "did you mean 'csv'"),
         (("table", "emodb", "{root}", "--format", "audformat"), "say where with --out"),
         (("download", "folder", "{root}"), "Nobody offers"),

@@ -162,6 +162,7 @@ def test_nemo_that_was_cut_short_together_with_its_list_is_noticed(tmp_path):
     [
         ("file_id\tage\n", "lacks the columns emotion, raw_text, speaker_id, gender"),
         (HEAD + "a.wav\tjoy\tx\tx\tEB0\tfemale\t27\n", "emotion 'joy' is none of"),
+        (HEAD + "a.wav\tanger\tx\tx\tEB0\tfemale\t\n", "'' is no age in its data.tsv"),
         (HEAD, "none of its clips"),
     ],
 )
@@ -314,6 +315,10 @@ def test_a_table_of_ours_comes_back_as_it_was(three_clips):
         table = load_corpus("emodb", three_clips).drop(columns="age")
     write_table(table, three_clips / "emodb.csv")
     pd.testing.assert_frame_equal(load_corpus("table", three_clips), table)
+    by_text = load_corpus("table", three_clips, columns={"speaker": "text"})
+    assert list(by_text["speaker"]) == list(table["text"])
+    with pytest.raises(UnknownName, match="nosuch"):
+        load_corpus("table", three_clips, columns={"label": "nosuch"})
 
 
 # audformat.

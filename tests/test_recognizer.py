@@ -25,8 +25,9 @@ import lightser.inference.recognizer
 from lightser import Prediction, Recognizer, bundled
 from lightser.audio.files import read_audio
 from lightser.card import write_card
-from lightser.errors import BadAudio, BadModel, LightserError, UnknownName
-from lightser.inference.segments import cut, pad_to, window_starts
+from lightser.errors import BadAudio, BadModel, LightserError, LightserWarning, UnknownName
+from lightser.inference.listening import CLIPS, Listening, Manner
+from lightser.inference.segments import SILENCE, cut, pad_to, window_starts
 from lightser.inference.sources import to_mono
 
 
@@ -399,6 +400,27 @@ def test_the_middle_of_eight_unsigned_bits_is_zero() -> None:
     np.testing.assert_array_equal(
         to_mono(np.array([0, 128, 192], np.uint8)), np.array([-1, 0, 0.5], np.float32)
     )
+
+
+def test_channels_that_cancel_are_heard_as_in_a_file(small: Recognizer, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(ANGER, dtype="float32")
+    both = np.stack([samples, -samples], axis=1)
+    soundfile.write(tmp_path / "both.wav", both, rate, subtype="FLOAT")
+    with pytest.warns(LightserWarning, match="only channel 1"):
+        in_file = small.predict(tmp_path / "both.wav")
+    with pytest.warns(LightserWarning, match="audio: its 2 channels cancel each other"):
+        assert small.predict(both, rate).probabilities == in_file.probabilities
+
+
+def test_a_silent_stretch_is_silence_where_segments_are_asked_for(
+    small: Recognizer, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "still.wav", np.zeros(48_000), 16_000)
+    manner = Manner(window_s=1, hop_s=1)
+    (said, *others) = Listening(small, manner).stretch(tmp_path / "still.wav", start=0.5, end=2.5)
+    assert said[1].label == SILENCE and said[1].start == 0.5 and len(others) == 1
+    with pytest.raises(BadAudio, match="silent"):
+        list(Listening(small, CLIPS).stretch(tmp_path / "still.wav", start=0.5, end=2.5))
 
 
 # Windows

@@ -80,6 +80,7 @@ def read_audio(
     start: float | None = None,
     end: float | None = None,
     channel: int | None = None,
+    silence: bool = False,
 ) -> Samples:
     """Read a file as float32 ``[T]``, mono, at ``sample_rate`` hertz.
 
@@ -90,6 +91,7 @@ def read_audio(
         start: seconds from which to read; None is the beginning.
         end: seconds up to which to read; None is the end of the file.
         channel: the one to read, from 1 on; None is all of them mixed.
+        silence: whether a file may be silent throughout.
 
     Raises:
         BadAudio: if the file is missing, not readable, not audio, truncated or damaged, holds NaN,
@@ -112,7 +114,8 @@ def read_audio(
             if size > MAX_SAMPLES:
                 raise _too_long(name, size / sample_rate)
     samples = np.concatenate(blocks)
-    check_audible(samples, name)
+    if not silence:
+        check_audible(samples, name)
     return samples
 
 
@@ -167,6 +170,18 @@ def audio_info(source: Source) -> AudioInfo:
         return AudioInfo(decoder.format, rate, decoder.channels, frames, frames / rate)
 
 
+def declared_s(source: Source) -> float | None:
+    """Return the seconds that a file says it has, or None where it does not say; none are decoded.
+
+    Raises:
+        BadAudio: if the file is missing, not readable, or not audio.
+        MissingExtra: if its format needs the extra ``codecs``.
+    """
+    with _open(source) as (decoder, _):
+        frames = decoder.frames if decoder.frames is not None else decoder.declared
+        return None if frames is None else frames / decoder.sample_rate
+
+
 def resample(samples: npt.ArrayLike, rate_in: int, rate_out: int) -> Samples:
     """Change the sample rate of ``[T]`` or ``[T, C]`` by soxr at its very high quality.
 
@@ -205,6 +220,17 @@ def check_audible(samples: Samples, name: str) -> None:
             f"{name}: silent throughout (nothing above {20 * math.log10(SILENCE):.0f} dB); "
             "check the recording"
         )
+
+
+def mixed(samples: Samples, rate: int, name: str) -> Samples:
+    """Return the mean ``[T]`` of all channels of ``[T, C]``, as it is made of a file's.
+
+    Where they cancel each other it is one of them, with a warning.
+    """
+    mix, size = _Downmix(name, rate), max(_CHUNK // samples.shape[1], 1)
+    starts = range(0, len(samples), size)
+    parts = [mix(samples[start : start + size], at=start) for start in starts]
+    return np.concatenate(parts) if parts else samples[:, 0]
 
 
 # From a source to a decoder
@@ -425,16 +451,21 @@ def _until(blocks: Iterable[Samples], frames: int | None) -> Iterator[Samples]:
 
 
 def _regroup(blocks: Iterable[Samples], size: int) -> Iterator[Samples]:
-    """Yield the same frames in blocks of ``size``, the last one shorter."""
+    """Yield the same frames in blocks of ``size``, the last one shorter, also before damage."""
     held: list[Samples] = []
     count = 0
-    for block in blocks:
-        while count + len(block) >= size:
-            cut = size - count
-            yield np.concatenate([*held, block[:cut]])
-            held, count, block = [], 0, block[cut:]
-        if len(block):
-            held.append(block)
-            count += len(block)
+    try:
+        for block in blocks:
+            while count + len(block) >= size:
+                cut = size - count
+                yield np.concatenate([*held, block[:cut]])
+                held, count, block = [], 0, block[cut:]
+            if len(block):
+                held.append(block)
+                count += len(block)
+    except BadAudio:
+        if held:
+            yield np.concatenate(held)
+        raise
     if held:
         yield np.concatenate(held)

@@ -75,10 +75,17 @@ class Resampler:
 def resampled(
     blocks: Iterable[Samples], rate_in: int, rate_out: int, channels: int | None = None
 ) -> Iterator[Samples]:
-    """Yield blocks at another rate, as :class:`Resampler` gives them, the rest at the end."""
+    """Yield blocks at another rate, as :class:`Resampler` gives them, the rest at the end.
+
+    What came before damage is given, too.
+    """
     resampler = Resampler(rate_in, rate_out, channels)
-    for block in blocks:
-        yield resampler(block)
+    try:
+        for block in blocks:
+            yield resampler(block)
+    except BadAudio:
+        yield resampler.flush()
+        raise
     yield resampler.flush()
 
 

@@ -70,7 +70,7 @@ def adapt(
                 try:
                     samples = read_audio(name, card.sample_rate)
                     clips.append(windows_of(samples, card, name))
-                except BadAudio as error:
+                except LightserError as error:  # of formats that need an extra, too
                     problems.append(error)
         for problem in problems:
             print(f"lightser: {printable(str(problem))}", file=sys.stderr)

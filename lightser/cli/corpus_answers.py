@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightser.errors import BadAudio, BadCorpus, LightserError
+from lightser.errors import BadCorpus, LightserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def predict_adapted(
         for row in own.iloc[order[:n]].to_dict("records"):
             try:
                 clips.append(windows_of(samples_of(recognizer, row), recognizer.card, row["file"]))
-            except BadAudio as error:
+            except LightserError as error:
                 problems.append(error)
         if not clips:
             raise BadCorpus(

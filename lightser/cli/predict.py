@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO, TypeAlias
 
 import typer
 
@@ -19,9 +19,11 @@ from lightser.names import printable, spoken
 from lightser.whole import replacing
 
 if TYPE_CHECKING:
-    from lightser.inference import Segment
+    from lightser.inference import Prediction, Segment
     from lightser.inference.formats import Row
     from lightser.inference.listening import Listening
+
+    Heard: TypeAlias = tuple[int | None, Prediction | Segment]
 
 STDIN = "-"
 
@@ -173,7 +175,8 @@ def predict(
         # Rows that appear on the terminal one by one are progress enough.
         hidden = out is None and sys.stdout.isatty() and not is_drawn
         with progress(len(names), hidden=hidden) as tell:
-            rows = heard(listen, sources, problems, tell)
+            kept: list[Heard] | None = None if plot is None else []
+            rows = heard(listen, sources, problems, tell, kept)
             if out is not None:
                 rows = or_report(rows, problems, len(names))
             if is_drawn:
@@ -187,8 +190,8 @@ def predict(
             from lightser.cli.row_table import draw_table
 
             draw_table(held, recognizer.labels)
-        if plot is not None and not problems:
-            draw_plot(plot, listen, *sources[0])
+        if plot is not None and kept and not problems:
+            draw_plot(plot, listen, *sources[0], kept)
     report(problems, len(names))
 
 
@@ -200,13 +203,14 @@ def heard(
     sources: Sequence[tuple[str, str | BinaryIO]],
     problems: list[LightserError],
     tell: Callable[[float, str], None] | None,
+    kept: "list[Heard] | None" = None,
 ) -> "Iterator[Row]":
     """Yield a row for each clip or segment; what cannot be read goes to ``problems``.
 
     Segments before the damage in a file are kept. ``tell`` is told how many files are done, and the
-    name of the one that is next.
+    name of the one that is next. What was heard is also put into ``kept``.
     """
-    from lightser.audio.files import audio_info
+    from lightser.audio.files import declared_s
     from lightser.inference.formats import Row
     from lightser.inference.sources import rereadable
 
@@ -216,13 +220,18 @@ def heard(
             tell(done, file)
         try:
             if not listen.manner.wants_segments:
-                yield Row.of(file, listen.recognizer.predict(source))
+                clip = listen.recognizer.predict(source)
+                if kept is not None:
+                    kept.append((None, clip))
+                yield Row.of(file, clip)
                 continue
-            with rereadable(source) as clip:
-                duration_s = audio_info(clip).duration_s if tell else 0.0
-                for channel, segment in listen.segments(clip):
+            with rereadable(source) as recording:
+                duration_s = declared_s(recording) if tell else None
+                for channel, segment in listen.segments(recording):
+                    if kept is not None:
+                        kept.append((channel, segment))
                     yield Row.of(file, segment, channel)
-                    if tell:
+                    if tell and duration_s:
                         tell(done + min(segment.end / duration_s, 1.0), file)
         except LightserError as error:
             problems.append(error)
@@ -363,22 +372,31 @@ def check_plot(path: Path, names: Sequence[str]) -> None:
     check_no_input(path, names)
 
 
-def draw_plot(path: Path, listen: "Listening", name: str, source: str | BinaryIO) -> None:
-    """Write the picture of one recording, listened to as its rows were."""
+def draw_plot(
+    path: Path,
+    listen: "Listening",
+    name: str,
+    source: str | BinaryIO,
+    kept: "Sequence[Heard]",
+) -> None:
+    """Write the picture of one recording, of which ``kept`` was heard; a clip is heard finer."""
     from lightser.audio.files import audio_info, stream_audio
+    from lightser.inference import Prediction, Segment
     from lightser.inference.listening import Listening, Manner
     from lightser.report.clip import Track, draw_clip, envelope
 
     recognizer, rate = listen.recognizer, listen.recognizer.card.sample_rate
-    if listen.manner.wants_segments:
-        duration_s, verdict = audio_info(source).duration_s, None
-    else:
-        clip = recognizer.predict(source)
+    found, verdict = iter(kept), None
+    _, clip = kept[0]
+    if isinstance(clip, Prediction):
         duration_s, verdict = clip.duration_s, (clip.label, clip.confidence)
         window, hop = finer(duration_s, recognizer.card.window_s)
-        listen = Listening(recognizer, Manner(window_s=window, hop_s=hop))
+        found = Listening(recognizer, Manner(window_s=window, hop_s=hop)).segments(source)
+    else:
+        duration_s = audio_info(source).duration_s
     heard: dict[int | None, list[Segment]] = {}
-    for channel, segment in listen.segments(source):
+    for channel, segment in found:
+        assert isinstance(segment, Segment)
         heard.setdefault(channel, []).append(segment)
 
     total = round(duration_s * rate)

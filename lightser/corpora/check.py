@@ -14,7 +14,8 @@ import pandas as pd
 from lightser.audio.files import audio_info
 from lightser.corpora import CORPORA, Corpus, Problem, missing_and_surplus
 from lightser.corpora.utterances import content_hash, duplicates
-from lightser.errors import BadAudio, LightserWarning
+from lightser.errors import LightserError, LightserWarning
+from lightser.options import check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +103,12 @@ def check_corpus(
         heard: called with the number of utterances decoded, and of all.
 
     Raises:
-        UnknownName: no such corpus.
+        UnknownName: no such corpus, or no such option of it.
+        BadRecipe: an option of another kind.
         BadCorpus: ``root`` is not a copy of it.
     """
     corpus, root = CORPORA[name], Path(root)
+    check_options("corpus", name, corpus.load, options or {}, given=("root",))
     problems: list[Problem] = []
     if corpus.problems is None:
         table = corpus.load(root, **(options or {}))
@@ -121,7 +124,7 @@ def check_corpus(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         sounds = pool.map(_listen, table["file"], table["start"], table["end"])
         for utterance, sound in zip(table["utterance"], sounds, strict=True):
-            if isinstance(sound, BadAudio):
+            if isinstance(sound, LightserError):
                 unreadable[utterance] = str(sound)
                 hashes.append(None)
             else:
@@ -151,12 +154,12 @@ def check_corpus(
     )
 
 
-def _listen(file: str, start: float, end: float) -> tuple[str, int, float] | BadAudio:
+def _listen(file: str, start: float, end: float) -> tuple[str, int, float] | LightserError:
     """Return hash, sample rate and seconds of an utterance, or why it cannot be read."""
     try:
         info = audio_info(file)
         until = info.duration_s if np.isnan(end) else end
         since = 0.0 if np.isnan(start) else start
         return content_hash(file, start, end), info.sample_rate, until - since
-    except BadAudio as error:
+    except LightserError as error:  # of formats that need an extra, too
         return error

@@ -46,6 +46,13 @@ def files(root: Path) -> dict[str, Path]:
     return find_audio(root, "samples/*")
 
 
+def age_of(text: str, root: Path) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadCorpus(f"{root}: '{text}' is no age in its data.tsv; get it again") from None
+
+
 def load(root: Path) -> pd.DataFrame:
     """Return the table; ``text`` is the sentence as written, ``age`` a column at the end."""
     found = files(root)
@@ -58,7 +65,7 @@ def load(root: Path) -> pd.DataFrame:
             "label": label_of(line["emotion"], root),
             "gender": line["gender"],
             "text": line["raw_text"],
-            "age": int(line["age"]),
+            "age": age_of(line["age"], root),
         }
         for line in by_name.to_dict("records")
         if (name := Path(line["file_id"]).stem) in found

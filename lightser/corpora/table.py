@@ -78,7 +78,7 @@ def load(
     else:
         path = csv_in(root)
         rows, start_from = read_csv(path, separator_of(path)), path.parent
-    if not all(column in rows for column in COLUMNS):
+    if columns or not all(column in rows for column in COLUMNS):
         rows = renamed(rows, columns or {})
     if labels:
         rows["label"] = rows["label"].replace(dict(labels))

@@ -1,4 +1,4 @@
-"""Recognising: model folders, clips, streams and segments. Needs NumPy and ONNX Runtime only.
+"""Recognising: model folders, clips, streams and segments. Needs the base of lightser only.
 
 The same audio gets the same answer here, in whatever file, chunks or company it comes.
 """

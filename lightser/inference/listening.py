@@ -142,7 +142,9 @@ class Listening:
         rate = self.recognizer.card.sample_rate
         if (start, end, channel) == (None, None, None):
             return source, None
-        return read_audio(source, rate, start=start, end=end, channel=channel), rate
+        silence = self.manner.wants_segments  # then it is what they say
+        waves = read_audio(source, rate, start=start, end=end, channel=channel, silence=silence)
+        return waves, rate
 
     def _segments_of(
         self, waves: Iterable[Wave], channel: int | None

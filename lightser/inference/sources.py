@@ -11,7 +11,14 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightser.audio.files import LARGEST_FLOAT, MIN_SECONDS, Source, resample, stream_audio
+from lightser.audio.files import (
+    LARGEST_FLOAT,
+    MIN_SECONDS,
+    Source,
+    mixed,
+    resample,
+    stream_audio,
+)
 from lightser.errors import BadAudio
 from lightser.inference.segments import Wave
 
@@ -29,11 +36,24 @@ _MOST_CHANNELS = 64
 
 
 def to_mono(samples: NDArray[Any]) -> Wave:
-    """Return ``[T]`` or ``[T, channels]`` samples as float32 ``[T]`` with full scale 1.
+    """Return ``[T]`` or ``[T, channels]`` samples as float32 ``[T]``, channels averaged.
+
+    Args:
+        samples: as :func:`to_floats` takes them.
+
+    Raises:
+        BadAudio: as :func:`to_floats`.
+    """
+    wave = to_floats(samples)
+    return wave.mean(axis=1, dtype=np.float64).astype(np.float32) if wave.ndim == 2 else wave
+
+
+def to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return ``[T]`` or ``[T, channels]`` samples as float32 with full scale 1.
 
     Args:
         samples: floats with full scale 1, or whole numbers of 8 (unsigned), 16 or 32 bits with
-            theirs; channels are averaged.
+            theirs.
 
     Raises:
         BadAudio: another shape or kind of number, NaN or infinity, or floats far above full scale.
@@ -62,8 +82,6 @@ def to_mono(samples: NDArray[Any]) -> Wave:
                 f"Float samples reach {largest:g}, and full scale is 1; "
                 "divide them by the full scale of where they came from (32768 for 16 bits)."
             )
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1, dtype=np.float64)
     return samples.astype(np.float32, copy=False)
 
 
@@ -102,7 +120,9 @@ def mono_blocks(source: Audio, sample_rate: int | None, rate: int) -> Iterator[W
         return
     if sample_rate is None:
         raise BadAudio("Samples in memory need their sample_rate, in hertz.")
-    wave = to_mono(source)  # type: ignore[arg-type]
+    wave = to_floats(source)  # type: ignore[arg-type]
+    if wave.ndim == 2:
+        wave = mixed(wave, sample_rate, "audio")
     if len(wave) < MIN_SECONDS * sample_rate:
         raise BadAudio(
             f"{len(wave)} samples at {sample_rate} Hz are {len(wave) / sample_rate:.3f} s; "

@@ -69,10 +69,10 @@ class Stream:
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
     those of :meth:`Recognizer.segments` on the same audio in a file, which neither smooths nor
-    gates. Windows that overlap share frames of features where the model allows
-    (:mod:`lightser.inference.sharing`), which changes no answer. Memory does not grow: a window, a
-    chunk and such frames are held. One stream listens to one recording; several may share a
-    recogniser.
+    gates; but channels are averaged, also where they cancel each other. Windows that overlap share
+    frames of features where the model allows (:mod:`lightser.inference.sharing`), which changes no
+    answer. Memory does not grow: a window, a chunk and such frames are held. One stream listens to
+    one recording; several may share a recogniser.
 
     ::
 
