@@ -163,7 +163,7 @@ def audio_info(source: Source) -> AudioInfo:
     with _open(source) as (decoder, name):
         if decoder.frames is not None:
             _check_reach(decoder, name, decoder.frames, stop=None)
-        frames = decoder.frames if decoder.frames is not None else decoder.declared
+        frames = _known(decoder)
         if frames is None:
             frames = sum(len(block) for block in decoder.read(0))
         rate = decoder.sample_rate
@@ -178,7 +178,7 @@ def declared_s(source: Source) -> float | None:
         MissingExtra: if its format needs the extra ``codecs``.
     """
     with _open(source) as (decoder, _):
-        frames = decoder.frames if decoder.frames is not None else decoder.declared
+        frames = _known(decoder)
         return None if frames is None else frames / decoder.sample_rate
 
 
@@ -341,7 +341,7 @@ def _checked(
         raise BadAudio(f"{name}: from {start} s to {end} s is no stretch of time; give start < end")
     first = round((start or 0) * rate)
     stop = None if end is None else round(end * rate)
-    known = decoder.frames if decoder.frames is not None else decoder.declared
+    known = _known(decoder)
     if decoder.frames is not None:
         _check_reach(decoder, name, decoder.frames, stop)
     seconds = ((stop or known or 0) - first) / rate
@@ -378,6 +378,11 @@ def _checked(
         raise BadAudio(
             f"{name}: {(done - first) / rate:.3f} s long; at least {MIN_SECONDS} s is needed"
         )
+
+
+def _known(decoder: Decoder) -> int | None:
+    """Return how many frames there are, as far as can be told without decoding them."""
+    return decoder.frames if decoder.frames is not None else decoder.declared
 
 
 def _check_reach(decoder: Decoder, name: str, present: int, stop: int | None) -> None:

@@ -76,13 +76,14 @@ TERMS = (
         "unheard.",
     ),
     (
-        "Lenient",
-        "what is not honest, with or without a paper that did the same.",
-    ),
-    (
         "Honest",
         "no speaker is both in training or validation and in test, the epoch is not chosen on "
         "test, and nothing is normalised with the test speaker's other utterances.",
+    ),
+    (
+        "Lenient",
+        "the test speakers, or the test set itself, had a part in training, with or without a "
+        "paper that did the same.",
     ),
     (
         "Selection on test",

@@ -74,9 +74,6 @@ def training_run(
     Who drives this generator computes the gradients: of one run, as :func:`take_step` does, or of
     many at once.
 
-    Raises:
-        BadRecipe: the loss is no longer a number.
-
     Args:
         system: the untrained module, its standardisation already fitted.
         loss: logits, labels and agreement to a number.
@@ -92,6 +89,9 @@ def training_run(
         device: a PyTorch device.
         progress: called after each evaluation with the point, the number of updates in all and
             the seconds so far.
+
+    Raises:
+        BadRecipe: the loss is no longer a number.
     """
     optim = recipe.optim
     system.to(device)
