@@ -123,7 +123,7 @@ class Remembering(Recognizer):
     """A recogniser that is asked about the same windows by many streams, and thinks once."""
 
     def __init__(self, other: Recognizer):
-        super().__init__(other.folder, other.card, other._session)
+        super().__init__(other.folder, other.card, other._session())
         self.known: dict[bytes, Any] = {}
         self.asked = 0
 

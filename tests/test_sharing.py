@@ -37,7 +37,7 @@ class Apart(Recognizer):
 
 
 def apart(recognizer: Recognizer) -> Recognizer:
-    return Apart(recognizer.folder, recognizer.card, recognizer._session)
+    return Apart(recognizer.folder, recognizer.card, recognizer._session())
 
 
 def listen(stream: Stream, chunks: Any) -> list[Segment]:
@@ -198,7 +198,7 @@ def test_bundled_models_answer_as_without_sharing_to_the_last_bit(
     assert bundled.neighbours(3 * RATE, round(hop_s * RATE)) is not None
     expected = list(apart(bundled).segments(SPEECH, RATE, **options))
     assert list(bundled.segments(SPEECH, RATE, **options)) == expected
-    threaded = Recognizer(bundled.folder, bundled.card, bundled._session, threads=2)
+    threaded = Recognizer(bundled.folder, bundled.card, bundled._session(), threads=2)
     assert list(threaded.segments(SPEECH, RATE, **options)) == expected
     chunks = np.split(SPEECH, np.sort(np.random.default_rng(0).integers(0, len(SPEECH), 50)))
     assert listen(Stream(bundled, **options), chunks) == expected
@@ -220,7 +220,7 @@ def test_neither_sharing_nor_chunks_nor_threads_change_a_bit(
     rng = np.random.default_rng(seed)
     chunks = np.split(samples, np.sort(rng.integers(0, length + 1, rng.integers(0, most))))
     options = {"window_s": window / RATE, "hop_s": hop}
-    recognizer = Recognizer(plain.folder, plain.card, plain._session, threads=threads)
+    recognizer = Recognizer(plain.folder, plain.card, plain._session(), threads=threads)
     expected = listen(Stream(apart(plain), **options), [samples])
     assert listen(Stream(recognizer, **options), chunks) == expected
 
@@ -262,7 +262,7 @@ def test_a_stream_that_begins_anew_shares_nothing_with_what_it_heard(plain: Reco
 
 
 def test_streams_in_threads_may_be_the_first_to_ask(plain: Recognizer) -> None:
-    fresh = Recognizer(plain.folder, plain.card, plain._session)
+    fresh = Recognizer(plain.folder, plain.card, plain._session())
     hops = [0.1, 0.2, 0.1, 0.05]
 
     def hear(hop_s: float) -> list[Segment]:
@@ -376,7 +376,7 @@ def test_a_model_is_not_taken_apart_before_windows_overlap(plain: Recognizer) ->
             read.append((window, hop))
             return super().neighbours(window, hop)
 
-    watched = Watched(plain.folder, plain.card, plain._session)
+    watched = Watched(plain.folder, plain.card, plain._session())
     watched.predict(SPEECH, RATE)
     list(watched.segments(SPEECH, RATE, window_s=1, hop_s=1))
     list(watched.segments(SPEECH[:8_000], RATE, window_s=1, hop_s=0.1))
@@ -397,7 +397,7 @@ def test_a_machine_on_which_bits_depend_on_the_length_does_not_share(
         return found
 
     monkeypatch.setattr(Halves, "frames", otherwise)
-    fresh = Recognizer(plain.folder, plain.card, plain._session)
+    fresh = Recognizer(plain.folder, plain.card, plain._session())
     assert fresh.neighbours(RATE, 1_600) is None
 
 

@@ -222,7 +222,7 @@ def test_silence_is_not_put_to_the_model(small: Recognizer) -> None:
             asked.append(len(samples))
             return super().probabilities(samples)
 
-    counting = Counting(small.folder, small.card, small._session)
+    counting = Counting(small.folder, small.card, small._session())
     segments = listen(Stream(counting, window_s=1, gate=SpeechGate()), [TALK])
     assert len(asked) == sum(segment.label != SILENCE for segment in segments) < len(segments)
 

@@ -7,20 +7,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightser.audio.files import check_audible
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
-from lightser.bundled import DEFAULT, find_model
+from lightser.bundled import DEFAULT, bundled_models, find_model
 from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
 from lightser.errors import BadAudio, BadModel, LightserError, UnknownName
 from lightser.inference.batches import About, Batches, Clip
 from lightser.inference.graphs import open_session
+from lightser.inference.per_process import PerProcess
 from lightser.inference.segments import (
     Segment,
     Wave,
@@ -70,7 +73,9 @@ class Prediction:
 class Recognizer:
     """A model that tells the emotion of speech. Open one with :meth:`load`.
 
-    It may be shared by threads.
+    It may be shared by threads, and taken along by processes, forked or spawned: a copy by
+    :mod:`pickle` holds no weights, but where the model is and what was asked of it, and is refused
+    where another model lies there by then. A copy by :mod:`copy` shares the model.
 
     Attributes:
         card: what the model says of itself.
@@ -85,12 +90,16 @@ class Recognizer:
         self.labels = card.labels
         self._kept = list(range(len(card.labels)))  # of the model's outputs
         self.threads = threads
-        self._session = session
-        self._pool = ThreadPoolExecutor(threads, "listen") if threads > 1 else None
+        self._verified = False
+        self._path = Path(os.path.abspath(folder))  # wherever we work later
+        self._session = PerProcess(self._reopened, session)
+        self._pool = PerProcess(lambda: ThreadPoolExecutor(threads, "listen"))
         self._window = round(card.window_s * card.sample_rate)  # samples
         self._least = round(card.min_s * card.sample_rate)  # samples
-        self._sharing: Sharing | None
-        self._sharing = Sharing((folder / MODEL).read_bytes, self._ask_model, self._window)
+        self._sharing: PerProcess[Sharing] | None
+        self._sharing = PerProcess(
+            lambda: Sharing((self._path / MODEL).read_bytes, self._ask_model, self._window)
+        )
         self._run: Callable[[Wave], NDArray[np.float64]] = self._run_session
 
     @classmethod
@@ -132,6 +141,7 @@ class Recognizer:
         recognizer._check_graph()
         if verify:
             recognizer._check_golden()
+        recognizer._verified = verify
         return recognizer if labels is None else recognizer.choosing(labels)
 
     def choosing(self, labels: Collection[str]) -> "Recognizer":
@@ -169,6 +179,22 @@ class Recognizer:
         one._run, one._sharing = run, None
         return one
 
+    def __copy__(self) -> "Recognizer":
+        one = object.__new__(type(self))
+        one.__dict__.update(self.__dict__)
+        return one
+
+    def __deepcopy__(self, memo: object) -> "Recognizer":
+        return copy.copy(self)  # nothing that two copies share ever changes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._sharing is None:
+            raise PicklingError(f"{self!r} answers by a function, which cannot be pickled.")
+        known = bundled_models().get(self.card.name)  # which may lie elsewhere on another machine
+        model = self.card.name if known == self._path else str(self._path)
+        digest = self.card.files[MODEL].sha256
+        return _reopen, (type(self), model, digest, self.labels, self.threads, self._verified)
+
     def __repr__(self) -> str:
         return f"<Recognizer {self.card.name}: {', '.join(self.labels)}>"
 
@@ -181,8 +207,8 @@ class Recognizer:
         constant memory; to hear how they change, use :meth:`segments`.
 
         Args:
-            source: a path, a binary file object, or samples ``[T]`` or ``[T, channels]``, floats
-                with full scale 1 or whole numbers of 8, 16 or 32 bits.
+            source: a path, a binary file object, the bytes of a file, or samples ``[T]`` or
+                ``[T, channels]``, floats with full scale 1 or whole numbers of 8, 16 or 32 bits.
             sample_rate: hertz, of samples in memory; a file knows its own.
 
         Raises:
@@ -304,7 +330,7 @@ class Recognizer:
         """
         if self._sharing is None or hop >= window or not self._least <= window <= self._window:
             return None
-        halves = self._sharing.halves(window, hop)
+        halves = self._sharing().halves(window, hop)
         if halves is None:
             return None
         return Neighbours(
@@ -319,7 +345,7 @@ class Recognizer:
         """
         if size < 1:
             raise LightserError(f"A batch is of 1 window or more, got {size}.")
-        most = self._session.get_inputs()[0].shape[0]
+        most = self._session().get_inputs()[0].shape[0]
         if isinstance(most, int) and size > 1:
             raise LightserError(
                 f"'{self.folder}' takes {most} window at a time; leave out the batch of {size}."
@@ -363,13 +389,13 @@ class Recognizer:
         return clip.about, self._prediction(mean, clip.windows, clip.end)
 
     def _each(self, function: Callable[[Given], Got], given: Iterable[Given]) -> Iterator[Got]:
-        if self._pool is None:
+        if self.threads == 1:
             yield from map(function, given)
             return
         given = iter(given)
         # A few for each thread: hours of windows would be too much to hold.
         while some := list(islice(given, 4 * self.threads)):
-            yield from self._pool.map(function, some)
+            yield from self._pool().map(function, some)
 
     def _ask(self, window: Wave) -> NDArray[np.float64]:
         """Return ``[C]`` probabilities of one window ``[T]``, by itself.
@@ -388,7 +414,7 @@ class Recognizer:
         return answer
 
     def _run_session(self, windows: Wave) -> NDArray[np.float64]:
-        (probabilities,) = self._session.run(["probabilities"], {"samples": windows})
+        (probabilities,) = self._session().run(["probabilities"], {"samples": windows})
         return np.asarray(probabilities, dtype=np.float64)
 
     def _among(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -401,9 +427,19 @@ class Recognizer:
         shares = np.divide(kept, total, out=np.full_like(kept, 1 / kept.shape[-1]), where=total > 0)
         return np.asarray(shares)
 
+    def _reopened(self) -> "InferenceSession":
+        """Open the same model again, in a process that was forked.
+
+        Raises:
+            BadModel: another one lies there by now.
+        """
+        if self._verified:
+            verify_files(self._path, self.card)
+        return _open_session(self._path)
+
     def _check_graph(self) -> None:
         """Refuse a graph that is not [batch, time] samples to [batch, C] probabilities."""
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = self._session().get_inputs(), self._session().get_outputs()
         where = f"'{self.folder / MODEL}'"
         if [i.name for i in inputs] != ["samples"] or [o.name for o in outputs] != [
             "probabilities"
@@ -461,6 +497,27 @@ def _mean(answers: Iterable[NDArray[np.float64]], n: int) -> NDArray[np.float64]
     """Return the mean ``[C]`` of ``n`` answers ``[C]``."""
     mean: NDArray[np.float64] = sum(answer / n for answer in answers)  # type: ignore[assignment]
     return mean
+
+
+@lru_cache(maxsize=4)  # a pool's process gets a copy with every clip
+def _reopen(
+    kind: type[Recognizer],
+    model: str,
+    digest: str,
+    labels: tuple[str, ...],
+    threads: int,
+    verify: bool,
+) -> Recognizer:
+    """Open what :mod:`pickle` wrote of a recogniser.
+
+    Raises:
+        LightserError: as :meth:`Recognizer.load`.
+        BadModel: it is another model than the one that was pickled.
+    """
+    recognizer = kind.load(model, threads=threads, verify=verify)
+    if recognizer.card.files[MODEL].sha256 != digest:
+        raise BadModel(f"'{recognizer.folder}' is another model than when it was pickled.")
+    return recognizer if labels == recognizer.labels else recognizer.choosing(labels)
 
 
 def _open_session(folder: Path) -> "InferenceSession":
