@@ -4,6 +4,7 @@ Shapes: N samples of a chunk, C channels.
 """
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import TypeAlias
 
 import numpy as np
@@ -39,9 +40,8 @@ class Resampler:
     """
 
     def __init__(self, rate_in: int, rate_out: int, channels: int | None = None):
-        for rate in (rate_in, rate_out):
-            check_rate(rate, "sample_rate")
-        self._rates, self._channels = (rate_in, rate_out), channels or 1
+        self._rates = check_rate(rate_in, "sample_rate"), check_rate(rate_out, "sample_rate")
+        self._channels = channels or 1
         self._shape = (-1,) if channels is None else (-1, channels)
         self._soxr: soxr.ResampleStream | None = None
         self._begin()
@@ -89,11 +89,21 @@ def resampled(
     yield resampler.flush()
 
 
-def check_rate(rate: int, argument: str) -> None:
-    """Refuse what is no sample rate of speech.
+def check_rate(rate: float, argument: str) -> int:
+    """Return a sample rate of speech as an ``int``, whatever kind of number it is.
 
     Raises:
-        BadAudio: with the name of the argument in front.
+        BadAudio: it is none, with the name of the argument in front.
+
+    >>> check_rate(np.float32(44_100), "sample_rate")
+    44100
     """
+    if getattr(rate, "ndim", None) == 0:  # NumPy's numbers, and arrays of one
+        rate = rate.item()  # type: ignore[attr-defined]
+    if not isinstance(rate, Real):
+        raise BadAudio(f"{argument} must be a number of hertz, got {rate!r}")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise BadAudio(f"{argument} must be from {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
+    if rate != int(rate):
+        raise BadAudio(f"{argument} must be a whole number of hertz, got {rate}")
+    return int(rate)

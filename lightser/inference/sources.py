@@ -1,64 +1,55 @@
 """Whatever is given to listen to, as mono blocks at the model's sample rate."""
 
+import io
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightser.audio.channels import stream_mixed
+from lightser.audio.downmix import mixed
 from lightser.audio.files import (
     LARGEST_FLOAT,
     MIN_SECONDS,
     Source,
-    mixed,
     resample,
-    stream_audio,
 )
+from lightser.audio.resampler import check_rate
 from lightser.errors import BadAudio
 from lightser.inference.segments import Wave
 
-# A path, a binary file object, or samples [T] or [T, channels].
-Audio: TypeAlias = Source | NDArray[Any]
+# A path, a binary file object, the bytes of a file, or samples [T] or [T, channels].
+Audio: TypeAlias = Source | bytes | bytearray | memoryview | NDArray[Any]
 AnyAudio = TypeVar("AnyAudio", bound=Audio)
 
-# Zero and full scale of integer samples.
-_SCALES = {
-    np.dtype(np.uint8): (128.0, 128.0),
-    np.dtype(np.int16): (0.0, 2.0**15),
-    np.dtype(np.int32): (0.0, 2.0**31),
-}
+_MOST_BITS = 32  # of whole numbers that somebody records
 _MOST_CHANNELS = 64
-
-
-def to_mono(samples: NDArray[Any]) -> Wave:
-    """Return ``[T]`` or ``[T, channels]`` samples as float32 ``[T]``, channels averaged.
-
-    Args:
-        samples: as :func:`to_floats` takes them.
-
-    Raises:
-        BadAudio: as :func:`to_floats`.
-    """
-    wave = to_floats(samples)
-    return wave.mean(axis=1, dtype=np.float64).astype(np.float32) if wave.ndim == 2 else wave
 
 
 def to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return ``[T]`` or ``[T, channels]`` samples as float32 with full scale 1.
 
     Args:
-        samples: floats with full scale 1, or whole numbers of 8 (unsigned), 16 or 32 bits with
-            theirs.
+        samples: floats with full scale 1, or whole numbers of 8, 16 or 32 bits with theirs, signed
+            or with zero in the middle; in any byte order.
 
     Raises:
         BadAudio: another shape or kind of number, NaN or infinity, or floats far above full scale.
     """
-    samples = np.asarray(samples)
+    try:
+        samples = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:  # of other libraries' arrays
+        reason = (str(error).splitlines() or [""])[0]
+        raise BadAudio(
+            f"{type(samples).__name__} is no audio: {reason}; give a path, a binary file object, "
+            "the bytes of a file, or samples as a NumPy array."
+        ) from None
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] == 0):
         raise BadAudio(
             f"Expected samples of shape [T] or [T, channels], got {list(samples.shape)}."
@@ -68,11 +59,19 @@ def to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
             f"Samples of shape {list(samples.shape)} would have {samples.shape[1]} channels; "
             "expected [T, channels]: transpose them."
         )
-    if samples.dtype in _SCALES:
-        zero, full = _SCALES[samples.dtype]
-        samples = (samples - zero) / full  # float64: 32 bits fit
-    elif samples.dtype.kind != "f":
-        raise BadAudio(f"Samples of type {samples.dtype}; give floats, uint8, int16 or int32.")
+    kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
+    if kind in "iu" and bits <= _MOST_BITS:
+        full = 2.0 ** (bits - 1)
+        samples = (samples - (full if kind == "u" else 0.0)) / full  # float64: 32 bits fit
+    elif kind in "iu":
+        raise BadAudio(
+            f"Samples of type {samples.dtype}, whose full scale nobody records; give them the type "
+            "that they had, such as samples.astype('int16')."
+        )
+    elif kind != "f":
+        raise BadAudio(
+            f"Samples of type {samples.dtype}; give floats, or whole numbers of 8, 16 or 32 bits."
+        )
     else:
         largest = float(np.abs(samples).max(initial=0.0))
         if not np.isfinite(largest):
@@ -94,17 +93,37 @@ def name_of(source: Audio) -> str:
 
 
 def is_samples(source: Audio) -> bool:
-    """Tell samples in memory from a path or a file object."""
-    return not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read")
+    """Tell samples in memory from a path, a file object or the bytes of a file."""
+    return not (
+        isinstance(source, (str, os.PathLike)) or hasattr(source, "read") or _is_file(source)
+    )
 
 
-def mono_blocks(source: Audio, sample_rate: int | None, rate: int) -> Iterator[Wave]:
+def _is_file(source: object) -> bool:
+    if isinstance(source, memoryview):
+        return source.itemsize == 1  # what views an array of samples is samples
+    return isinstance(source, (bytes, bytearray))
+
+
+def opened(source: Audio) -> Audio:
+    """Return the bytes of a file as a file object, and any other source as it is."""
+    return io.BytesIO(source) if _is_file(source) else source  # type: ignore[arg-type]
+
+
+def mono_blocks(
+    source: Audio,
+    sample_rate: int | None,
+    rate: int,
+    recorded_at: Callable[[int], None] = lambda _: None,
+) -> Iterator[Wave]:
     """Yield a source as float32 ``[n]`` blocks, mono, at ``rate`` hertz.
 
     Args:
-        source: a path, a binary file object, or samples ``[T]`` or ``[T, channels]``.
+        source: a path, a binary file object, the bytes of a file, or samples ``[T]`` or
+            ``[T, channels]``.
         sample_rate: hertz, of samples in memory; a file knows its own.
         rate: hertz, of the result.
+        recorded_at: is called with the source's own rate.
 
     Raises:
         BadAudio: it cannot be read; samples come without their rate, or a file with one.
@@ -112,14 +131,18 @@ def mono_blocks(source: Audio, sample_rate: int | None, rate: int) -> Iterator[W
     """
     if not is_samples(source):
         if sample_rate is not None:
+            is_path = isinstance(source, (str, os.PathLike))
+            raw = "" if is_path else "; of raw samples make an array, by numpy.frombuffer"
             raise BadAudio(
                 f"{name_of(source)}: got sample_rate={sample_rate}, but a file knows its own rate; "
-                "leave it out."
+                f"leave it out{raw}."
             )
-        yield from stream_audio(source, rate)  # type: ignore[arg-type]  # is_samples has told
+        file: Source = opened(source)  # type: ignore[assignment]  # is_samples has told
+        yield from stream_mixed(file, rate, recorded_at=recorded_at)
         return
     if sample_rate is None:
         raise BadAudio("Samples in memory need their sample_rate, in hertz.")
+    sample_rate = check_rate(sample_rate, "sample_rate")
     wave = to_floats(source)  # type: ignore[arg-type]
     if wave.ndim == 2:
         wave = mixed(wave, sample_rate, "audio")
@@ -128,12 +151,14 @@ def mono_blocks(source: Audio, sample_rate: int | None, rate: int) -> Iterator[W
             f"{len(wave)} samples at {sample_rate} Hz are {len(wave) / sample_rate:.3f} s; "
             f"at least {MIN_SECONDS} s are needed."
         )
+    recorded_at(sample_rate)
     yield resample(wave, sample_rate, rate)
 
 
 @contextmanager
 def rereadable(source: AnyAudio) -> Iterator[AnyAudio | BinaryIO]:
     """Give something that can be read twice: the source itself, or a copy on disk of a pipe."""
+    source = opened(source)  # type: ignore[assignment]
     pipe: BinaryIO | None = None
     if isinstance(source, (str, os.PathLike)):
         try:
