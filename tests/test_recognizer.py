@@ -22,13 +22,13 @@ from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, make_card, make_grap
 from model_folder import write_model as write_small_model
 
 import lightser.inference.recognizer
-from lightser import Prediction, Recognizer, bundled
+from lightser import Prediction, Recognizer, Stream, bundled
 from lightser.audio.files import read_audio
 from lightser.card import write_card
 from lightser.errors import BadAudio, BadModel, LightserError, LightserWarning, UnknownName
 from lightser.inference.listening import CLIPS, Listening, Manner
 from lightser.inference.segments import SILENCE, cut, pad_to, window_starts
-from lightser.inference.sources import to_mono
+from lightser.inference.sources import to_floats
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,87 @@ def test_a_file_object_is_answered_as_its_file(small: Recognizer) -> None:
         assert small.predict(file) == expected  # it is rewound
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda b: memoryview(b).cast("b")])
+def test_the_bytes_of_a_file_are_answered_as_the_file(
+    small: Recognizer, kind: Callable[[bytes], Any]
+) -> None:
+    expected = small.predict(ANGER)
+    held = kind(ANGER.read_bytes())
+    assert small.predict(held) == expected
+    assert [answer for _, answer in small.predict_many([held, ANGER])] == [expected, expected]
+    assert list(small.segments(held)) == list(small.segments(ANGER))
+    apart = Listening(small, Manner(per_channel=True))
+    assert list(apart.segments(held)) == list(apart.segments(ANGER))
+    with pytest.raises(BadAudio, match=r"a file knows its own rate.* numpy\.frombuffer"):
+        small.predict(held, 16_000)
+
+
+def test_bytes_that_are_no_file_are_refused(small: Recognizer) -> None:
+    for nothing in (b"", b"not audio at all", memoryview(b"")):
+        with pytest.raises(BadAudio):
+            small.predict(nothing)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "f8"])
+def test_numbers_of_any_kind_and_byte_order_are_heard(
+    small: Recognizer, dtype: str, order: str
+) -> None:
+    kind = np.dtype(order + dtype)
+    samples = read_audio(ANGER)
+    if kind.kind == "f":
+        coded, step = samples.astype(kind), np.abs(samples).max() * float(np.finfo(kind).eps)
+    else:
+        full = 2.0 ** (8 * kind.itemsize - 1)
+        coded, step = (samples * full + (full if kind.kind == "u" else 0)).astype(kind), 1 / full
+    np.testing.assert_allclose(to_floats(coded), samples, atol=1.01 * step)
+    assert small.predict(coded, 16_000) == small.predict(
+        coded.astype(kind.newbyteorder("=")), 16_000
+    )
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(16_000, np.int64),
+        np.zeros(16_000, np.uint64),
+        [1] * 16_000,
+        np.zeros(16_000, bool),
+        np.zeros(16_000, complex),
+        ["a"] * 16_000,
+        [[1.0], [1.0, 2.0]],
+        {"samples": 1},
+    ],
+    ids=repr,
+)
+def test_what_is_no_audio_is_refused_in_one_line(small: Recognizer, samples: Any) -> None:
+    with pytest.raises(BadAudio) as refused:
+        small.predict(samples, 16_000)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_rate_may_be_any_whole_number(small: Recognizer) -> None:
+    samples = read_audio(ANGER)
+    expected = small.predict(samples, 16_000)
+    live = list(small.segments(samples, 16_000))
+    for rate in (16_000.0, np.int32(16_000), np.float32(16_000), np.array(16_000)):
+        assert small.predict(samples, rate) == expected
+        stream = Stream(small, sample_rate=rate)
+        assert [*stream.push(samples), *stream.flush()] == live
+        assert stream.timing.heard_s == expected.duration_s
+
+
+@pytest.mark.parametrize("rate", ["16000", b"16000", 16_000.5, float("nan"), 1 + 0j, [16_000], ()])
+def test_a_rate_that_is_none_is_refused_in_one_line(small: Recognizer, rate: Any) -> None:
+    for ask in (
+        lambda: small.predict(np.ones(16_000), rate),
+        lambda: Stream(small, sample_rate=rate),
+        lambda: read_audio(ANGER, rate),
+    ):
+        with pytest.raises(BadAudio, match=r"^sample_rate must be .*, got"):
+            ask()
+
+
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make clips too long to be held in memory, from a second on."""
@@ -288,7 +369,7 @@ def test_windows_are_listened_to_by_as_many_threads_as_were_asked_for(small: Rec
             both.wait()  # breaks unless another window is listened to at the same time
             return super().probabilities(samples)
 
-    watched = Watched(small.folder, small.card, small._session, threads=2)
+    watched = Watched(small.folder, small.card, small._session(), threads=2)
     samples = np.resize([0.0, 1.0], 64_000)
     assert len(list(watched.segments(samples, 16_000, window_s=1, hop_s=1))) == 4
     assert len(seen) == 2
@@ -393,12 +474,12 @@ def test_whole_numbers_are_scaled_as_files_are(samples: np.ndarray) -> None:
     file = io.BytesIO()
     soundfile.write(file, samples, 16_000, format="WAV", subtype="PCM_16")
     file.seek(0)
-    np.testing.assert_array_equal(to_mono(samples), soundfile.read(file, dtype="float32")[0])
+    np.testing.assert_array_equal(to_floats(samples), soundfile.read(file, dtype="float32")[0])
 
 
 def test_the_middle_of_eight_unsigned_bits_is_zero() -> None:
     np.testing.assert_array_equal(
-        to_mono(np.array([0, 128, 192], np.uint8)), np.array([-1, 0, 0.5], np.float32)
+        to_floats(np.array([0, 128, 192], np.uint8)), np.array([-1, 0, 0.5], np.float32)
     )
 
 
@@ -731,7 +812,7 @@ def test_a_bundled_model_answers_a_batch_as_it_answers_each(name: str) -> None:
     n = recognizer._window
     samples = np.concatenate([read_audio(c, recognizer.card.sample_rate) for c in (ANGER, SADNESS)])
     windows = np.stack([np.resize(samples, n), np.resize(samples[::-1], n)])
-    (together,) = recognizer._session.run(["probabilities"], {"samples": windows})
+    (together,) = recognizer._session().run(["probabilities"], {"samples": windows})
     alone = [recognizer.probabilities(window) for window in windows]
     np.testing.assert_allclose(together, alone, atol=1e-5)
 

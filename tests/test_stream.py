@@ -1,6 +1,10 @@
 """The stream: how audio is chunked is no matter, and it hears what the file says."""
 
+import io
+import pickle
 import tracemalloc
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,13 @@ from hypothesis import strategies as st
 from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, plain_answer, write_model
 
 from lightser import Recognizer, Segment, Stream
+from lightser.audio.downmix import Downmix
 from lightser.audio.files import read_audio, resample
 from lightser.audio.resampler import Resampler
-from lightser.errors import BadAudio, LightserError
+from lightser.card import Band, read_card, write_card
+from lightser.errors import BadAudio, LightserError, LightserWarning
+from lightser.inference.listening import Listening, Manner
 from lightser.inference.smoothing import Smoothing
-from lightser.inference.sources import to_mono
 
 SPEECH = np.concatenate([read_audio(clip) for clip in (HAPPINESS, ANGER, SADNESS)])  # 7.2 s
 RATE = 16_000
@@ -287,9 +293,121 @@ def test_a_flushed_resampler_begins_anew() -> None:
     np.testing.assert_array_equal(*twice)
 
 
-def test_channels_of_a_chunk_are_averaged() -> None:
-    stereo = np.stack([SPEECH[:100], SPEECH[100:200]], axis=1)
-    np.testing.assert_allclose(to_mono(stereo), (SPEECH[:100] + SPEECH[100:200]) / 2, atol=1e-7)
+# Channels
+
+
+def mixing(seconds: float, switch_s: float, seed: int, channels: int = 2) -> np.ndarray:
+    """Return channels of speech that are equal at first, and cancel each other from a time on."""
+    n, switch = round(seconds * RATE), round(switch_s * RATE)
+    rng = np.random.default_rng(seed)
+    mono = np.resize(SPEECH, n)[:, None]
+    signs = np.where(np.arange(channels) % 2, -1, 1) * rng.uniform(0.9, 1.0, channels)
+    before = mono[:switch] * rng.uniform(0.9, 1.0, channels)
+    return np.concatenate([before, mono[switch:] * signs]).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seconds=st.floats(0.2, 7.0),
+    share=st.sampled_from([0.0, 0.05, 0.4, 0.9, 1.0]),
+    seed=st.integers(0, 2**32),
+    channels=st.sampled_from([1, 2, 4]),
+    rate=st.sampled_from([8_000, 16_000, 44_100]),
+)
+def test_a_stream_hears_the_channels_of_a_file_to_the_last_bit(
+    small: Recognizer, seconds: float, share: float, seed: int, channels: int, rate: int
+) -> None:
+    samples = mixing(seconds, share * seconds, seed, channels)
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    stream = Stream(small, window_s=0.7, hop_s=0.3, sample_rate=rate, warn=(said := []).append)
+    live = listen(stream, split(samples, seed, 50))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert live == list(small.segments(file, window_s=0.7, hop_s=0.3))
+        assert live == list(small.segments(samples, rate, window_s=0.7, hop_s=0.3))
+    # Of the file and of samples in memory; where it began does not hang on who was asked.
+    words = {str(one.message).partition(": ")[2] for one in caught}
+    assert words == {one.partition(": ")[2] for one in said} and len(said) <= 1
+
+
+@pytest.mark.parametrize("louder", [0, 1])
+def test_of_channels_that_cancel_a_stream_keeps_the_louder(small: Recognizer, louder: int) -> None:
+    pair = np.stack([SPEECH, -SPEECH], axis=1)
+    pair[:, 1 - louder] *= 0.9
+    stream = Stream(small, window_s=1, warn=(said := []).append)
+    assert listen(stream, split(pair, 5, 100)) == listen(stream, [pair[:, louder]])
+    assert said == [
+        "audio: its 2 channels cancel each other from about 0.0 s; "
+        f"only channel {louder + 1}, the loudest, is kept from there on"
+    ]
+
+
+def test_a_stream_waits_for_no_more_than_a_tenth_of_a_second_of_channels(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1.05, hop_s=0.35)
+    pair = np.stack([SPEECH, SPEECH], axis=1)
+    for at in range(0, len(pair), 160):
+        for segment in stream.push(pair[at : at + 160]):
+            assert at + 160 <= round((segment.end + 0.1) * RATE)
+
+
+def test_channels_may_come_and_go(small: Recognizer) -> None:
+    stream = Stream(small, window_s=1)
+    pair = np.stack([SPEECH[:30_007], SPEECH[:30_007]], axis=1)
+    chunks = [pair, SPEECH[30_007:40_000], np.stack([SPEECH[40_000:]] * 3, axis=1)]
+    assert listen(stream, chunks) == listen(stream, [SPEECH])
+
+
+def test_channels_with_nothing_in_common_are_averaged() -> None:
+    one, other = np.split(np.resize(SPEECH, 4 * RATE), 2)
+    mix = Downmix(RATE, "call", warn=pytest.fail)
+    pair = np.stack([one, other], axis=1)
+    mono = np.concatenate([mix(pair), mix.flush()])
+    np.testing.assert_allclose(mono, (one + other) / 2, atol=1e-7)
+
+
+# Telephone band
+
+
+def weak_below(folder: Path, rate: int) -> Recognizer:
+    card = read_card(write_model(folder))
+    facts = {"corpus": "emodb", "heard": True, "ua_recorded": 0.9, "n_utterances": 535}
+    bands = (Band(sample_rate=12_000, ua=0.85, **facts), Band(sample_rate=rate, ua=0.4, **facts))
+    write_card(folder, replace(card, bands=bands))
+    return Recognizer.load(folder)
+
+
+@pytest.mark.parametrize("rate", [8_000, 6_000, 4_000])
+def test_who_is_heard_below_the_models_rate_is_told_once_where_it_is_weak(
+    tmp_path: Path, rate: int
+) -> None:
+    weak = weak_below(tmp_path / "m", 8_000)
+    samples = resample(SPEECH, RATE, rate)
+    soundfile.write(tmp_path / "line.wav", samples, rate)
+    soundfile.write(tmp_path / "two.wav", np.stack([samples, samples], axis=1), rate)
+    apart = Listening(weak, Manner(per_channel=True))
+    for heard in (
+        lambda: weak.predict(tmp_path / "line.wav"),
+        lambda: weak.predict(samples, rate),
+        lambda: list(weak.segments(tmp_path / "line.wav")),
+        lambda: list(apart.segments(tmp_path / "two.wav")),
+        lambda: listen(Stream(weak, sample_rate=rate), [samples]),
+        lambda: pickle.loads(pickle.dumps(weak)).predict(samples, rate),
+    ):
+        with pytest.warns(LightserWarning) as said:
+            heard()
+        (only,) = said
+        assert str(only.message).startswith(
+            f"recorded at {rate:,} Hz, where m is weak: brought to 8,000 Hz, clips of emodb that "
+            "it was trained on have UA 40 instead of 90"
+        )
+
+
+@pytest.mark.parametrize("rate", [9_000, 12_000, 14_000, 16_000, 48_000])
+def test_nobody_is_warned_where_little_is_lost_or_nothing_known(tmp_path: Path, rate: int) -> None:
+    weak = weak_below(tmp_path / "m", 8_000)
+    assert weak.predict(resample(SPEECH, RATE, rate), rate)  # a warning would be an error
+    Stream(weak, sample_rate=rate)
 
 
 def test_a_segment_says_when_and_what() -> None:

@@ -6,7 +6,7 @@ Both have a name, a ``sample_rate``, a switch ``paused``, and chunks that come a
 import math
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -38,23 +38,38 @@ class Hearing(Protocol):
 class Playback:
     """A file, played as a stream: in its own time, or as fast as it is heard.
 
+    Args:
+        path: of the file.
+        sample_rate: hertz, of the chunks.
+        fast: whether it is not played in its own time.
+        recorded_at: is called with the file's own rate, when it is played.
+
     Raises:
         BadAudio: the file cannot be read; what :meth:`chunks` raises, when it comes to it.
     """
 
-    def __init__(self, path: str, sample_rate: int, *, fast: bool):
+    def __init__(
+        self,
+        path: str,
+        sample_rate: int,
+        *,
+        fast: bool,
+        recorded_at: Callable[[int], None] = lambda _: None,
+    ):
         from lightser.audio.files import audio_info
 
         if not Path(path).is_fifo():  # which can be read but once
             audio_info(path)  # refuses what cannot be played, before anything is drawn
         self.name, self.sample_rate, self.paused = path, sample_rate, False
-        self._fast = fast
+        self._fast, self._recorded_at = fast, recorded_at
 
     def chunks(self) -> Iterator[Wave | None]:
-        from lightser.audio.files import stream_audio
+        from lightser.audio.channels import stream_mixed
 
         due = None
-        for wave in stream_audio(self.name, self.sample_rate, block_s=CHUNK_S):
+        for wave in stream_mixed(
+            self.name, self.sample_rate, block_s=CHUNK_S, recorded_at=self._recorded_at
+        ):
             if due is None:  # now, not before a pipe has been read to its end
                 due = time.monotonic()
             due += len(wave) / self.sample_rate  # a microphone gives a chunk when it is over

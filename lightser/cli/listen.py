@@ -87,7 +87,9 @@ def listen(
     with ExitStack() as until_the_end, spoken_warnings():
         hearing: Hearing
         if input is not None:
-            hearing = Playback(input, recognizer.card.sample_rate, fast=fast)
+            hearing = Playback(
+                input, recognizer.card.sample_rate, fast=fast, recorded_at=recognizer.heed_rate
+            )
             if Path(input).is_fifo():
                 words = "a pipe, which is read to its end before it is played"
                 print(f"lightser: {printable(input)}: {words}", file=sys.stderr)

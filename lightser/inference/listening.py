@@ -8,7 +8,7 @@ from lightser.audio.files import Source, read_audio, stream_audio
 from lightser.inference.recognizer import Prediction, Recognizer
 from lightser.inference.segments import Segment, Wave
 from lightser.inference.smoothing import Smoothing
-from lightser.inference.sources import Audio, mono_blocks
+from lightser.inference.sources import Audio, mono_blocks, opened
 from lightser.inference.stream import Stream
 from lightser.inference.vad import SpeechGate
 
@@ -77,12 +77,13 @@ class Listening:
         Raises:
             BadAudio: it cannot be read; segments before the damage have been given.
         """
-        rate = self.recognizer.card.sample_rate
+        rate, heed = self.recognizer.card.sample_rate, self.recognizer.heed_rate
         if not self.manner.per_channel:
-            yield from self._segments_of(mono_blocks(source, sample_rate, rate), None)
+            yield from self._segments_of(mono_blocks(source, sample_rate, rate, heed), None)
             return
         streams: list[Stream] = []
-        for block in stream_channels(source, rate):  # type: ignore[arg-type]  # a file
+        file: Source = opened(source)  # type: ignore[assignment]
+        for block in stream_channels(file, rate, recorded_at=heed):
             streams = streams or [self.new_stream() for _ in block.T]
             yield from _by_end(s.push(c) for s, c in zip(streams, block.T, strict=True))
         yield from _by_end(stream.flush() for stream in streams)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightser.audio.downmix import warn
 from lightser.audio.files import check_audible
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.bundled import DEFAULT, bundled_models, find_model
@@ -295,7 +296,7 @@ class Recognizer:
             LightserError: ``hop_s`` is longer than ``window_s``, or one of them is too short.
         """
         stream = Stream(self, window_s=window_s, hop_s=hop_s)  # here, so that it raises at once
-        blocks = mono_blocks(source, sample_rate, self.card.sample_rate)
+        blocks = mono_blocks(source, sample_rate, self.card.sample_rate, self.heed_rate)
 
         def listen() -> Iterator[Segment]:
             for block in blocks:
@@ -351,6 +352,29 @@ class Recognizer:
                 f"'{self.folder}' takes {most} window at a time; leave out the batch of {size}."
             )
 
+    def said_of_rate(self, sample_rate: int) -> str | None:
+        """Return what a listener should know of recordings at so many hertz, if anything.
+
+        That is that the model was found weak below its own rate, with what was measured.
+        """
+        band = self.card.weak_at(sample_rate)
+        if band is None:
+            return None
+        others = (read_card(folder) for folder in bundled_models().values())
+        better = [card.name for card in others if card.bands and not card.weak_at(sample_rate)]
+        heard = "that it was trained on" if band.heard else "that it has not heard"
+        return (
+            f"recorded at {sample_rate:,} Hz, where {self.card.name} is weak: brought to "
+            f"{band.sample_rate:,} Hz, clips of {band.corpus} {heard} have UA {100 * band.ua:.0f} "
+            f"instead of {100 * band.ua_recorded:.0f}"
+            + (f"; {' and '.join(better)} lose less, by --model or load()" if better else "")
+        )
+
+    def heed_rate(self, sample_rate: int, warn: Callable[[str], None] = warn) -> None:
+        """Warn of recordings at so many hertz where :meth:`said_of_rate` has something to say."""
+        if said := self.said_of_rate(sample_rate):
+            warn(said)
+
     @contextmanager
     def _windows(
         self, source: Audio, sample_rate: int | None
@@ -364,7 +388,7 @@ class Recognizer:
         with rereadable(source) as clip:
             held: list[Wave] = []
             total, low, high = 0, np.inf, -np.inf
-            for block in mono_blocks(clip, sample_rate, rate):
+            for block in mono_blocks(clip, sample_rate, rate, self.heed_rate):
                 total += len(block)
                 low, high = min(low, block.min()), max(high, block.max())
                 if total <= _HELD_S * rate:

@@ -2,19 +2,21 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightser.audio.downmix import Downmix, warn
 from lightser.audio.files import MIN_SECONDS, is_silent
-from lightser.audio.resampler import Resampler
+from lightser.audio.resampler import Resampler, check_rate
 from lightser.errors import LightserError
 from lightser.inference.segments import SILENCE, Segment, Wave, name_probabilities
 from lightser.inference.sharing import Neighbours
 from lightser.inference.smoothing import Smoother, Smoothing
-from lightser.inference.sources import to_mono
+from lightser.inference.sources import to_floats
 from lightser.inference.vad import SpeechDetector, SpeechGate
 
 if TYPE_CHECKING:
@@ -66,10 +68,13 @@ class Stream:
         smoothing: of labels over time; None takes each segment by itself.
         gate: by which a window counts as silence, for which the model is not asked; None asks it
             of all but windows in which nothing sounds, not even noise (:func:`is_silent`).
+        warn: is called with a sentence on what a listener should know; by default it is a
+            :class:`LightserWarning`.
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
     those of :meth:`Recognizer.segments` on the same audio in a file, which neither smooths nor
-    gates; but channels are averaged, also where they cancel each other. Windows that overlap share
+    gates. Several channels become one as a file's do (:mod:`lightser.audio.downmix`), for which the
+    first second is waited for, and then a tenth of one. Windows that overlap share
     frames of features where the model allows (:mod:`lightser.inference.sharing`), which changes no
     answer. Memory does not grow: a window, a chunk and such frames are held. One stream listens to
     one recording; several may share a recogniser.
@@ -97,11 +102,13 @@ class Stream:
         sample_rate: int | None = None,
         smoothing: Smoothing | None = None,
         gate: SpeechGate | None = None,
+        warn: Callable[[str], None] = warn,
     ):
         card = recognizer.card
         window_s = card.window_s if window_s is None else window_s
         hop_s = window_s / 2 if hop_s is None else hop_s
         sample_rate = card.sample_rate if sample_rate is None else sample_rate
+        sample_rate = check_rate(sample_rate, "sample_rate")
         if not (math.isfinite(window_s) and window_s >= MIN_SECONDS):
             raise LightserError(
                 f"A window of {window_s} s is too short; give {MIN_SECONDS} or more."
@@ -111,7 +118,9 @@ class Stream:
                 f"A hop of {hop_s} s does not fit a window of {window_s} s; "
                 "give one above 0, and no longer than the window, or audio goes unheard."
             )
+        recognizer.heed_rate(sample_rate, warn)
         self.recognizer = recognizer
+        self._downmix = Downmix(sample_rate, "audio", warn)
         self._resampler = Resampler(sample_rate, card.sample_rate)
         self._window = round(window_s * card.sample_rate)  # samples, as all below
         self._hop = max(round(hop_s * card.sample_rate), 1)
@@ -139,13 +148,14 @@ class Stream:
         """Take samples ``[n]`` or ``[n, channels]``; return the segments that they complete.
 
         Raises:
-            BadAudio: samples that :func:`~lightser.inference.sources.to_mono` refuses. The stream
-                is as it was before.
+            BadAudio: samples that :func:`~lightser.inference.sources.to_floats` refuses. The
+                stream is as it was before.
         """
         began = time.perf_counter()
-        wave = to_mono(chunk)
+        samples = to_floats(chunk)
+        wave = self._downmix(samples[:, None] if samples.ndim == 1 else samples)
         segments = self._hear(self._resampler(wave))
-        self._pushed += len(wave)
+        self._pushed += len(samples)
         self._clock(began, len(segments))
         return segments
 
@@ -156,7 +166,8 @@ class Stream:
         recording shorter than a window is one segment; one under 0.1 s is none.
         """
         began = time.perf_counter()
-        segments = self._hear(self._resampler.flush())
+        rest = [self._resampler(self._downmix.flush()), self._resampler.flush()]
+        segments = self._hear(np.concatenate(rest))
         if self._total > self._told and self._seconds(self._total) >= MIN_SECONDS:
             start = max(self._total - self._window, 0)
             segments += self._segments(np.concatenate(self._held), [(start, self._total)])

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lightser.audio.downmix import warn
 from lightser.errors import LightserError, UnknownName
 from lightser.inference.recognizer import Recognizer
 from lightser.inference.segments import Segment
@@ -87,6 +88,7 @@ async def _hear_body(request: Request, desk: Desk, recognizer: Recognizer) -> Cl
     facts = request.state.facts
     facts["bytes"] = len(body)
     clip = await desk.decoders.decode(body, recognizer.card.sample_rate)
+    recognizer.heed_rate(clip.recorded_at, clip.warnings.append)
     facts["audio_s"] = round(len(clip.samples) / recognizer.card.sample_rate, 3)
     desk.metrics.count("lightser_audio_seconds_total", facts["audio_s"])
     return clip
@@ -130,8 +132,13 @@ class Cutting:
         check_hop(window_s, hop_s)
         return cutting
 
-    def stream(self, recognizer: Recognizer, sample_rate: int | None = None) -> Stream:
-        """Return what cuts audio so."""
+    def stream(
+        self,
+        recognizer: Recognizer,
+        sample_rate: int | None = None,
+        warn: Callable[[str], None] = warn,
+    ) -> Stream:
+        """Return what cuts audio so; :class:`Stream` says what the arguments mean."""
         return Stream(
             recognizer,
             window_s=self.window_s,
@@ -139,6 +146,7 @@ class Cutting:
             sample_rate=sample_rate,
             smoothing=Smoothing(time_s=self.smooth_s) if self.smooth_s else None,
             gate=SpeechGate() if self.vad else None,
+            warn=warn,
         )
 
 

@@ -33,10 +33,12 @@ class Clip:
 
     Attributes:
         samples: mono, float32 ``[T]``.
+        recorded_at: hertz of the file.
         warnings: what a listener should know of it.
     """
 
     samples: NDArray[np.float32]
+    recorded_at: int
     warnings: list[str]
 
 
@@ -172,7 +174,7 @@ class _Worker:
                 blocks.append(np.frombuffer(content, np.float32))
             elif kind == DONE:
                 self.is_idle = True
-                return Clip(np.concatenate(blocks), json.loads(content))
+                return Clip(np.concatenate(blocks), *json.loads(content))
             elif kind == FAILED:
                 reason, message = json.loads(content)
                 if reason not in _STATUS:  # it ends itself

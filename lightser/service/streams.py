@@ -64,7 +64,9 @@ class Talk:
         self.channels = whole(query, "channels", 1, 1, MOST_CHANNELS)
         self.labels = recognizer.labels
         self._samples = 0  # of each channel, that were heard
-        self._stream = self.cutting.stream(recognizer, self.sample_rate)
+        self._rest = b""  # of a sample that the last message ended in
+        self._warnings: list[str] = []  # that are still to be said
+        self._stream = self.cutting.stream(recognizer, self.sample_rate, self._warnings.append)
 
     async def run(self) -> None:
         """Say what was agreed on, then answer messages, one by one."""
@@ -78,11 +80,17 @@ class Talk:
             encoding=self.encoding,
         )
         try:
+            await self._tell([])
             while (samples := await self._hear()) is not None:
                 for second in self._seconds(samples):
                     await self._tell(await self.desk.listen(self._stream.push, second))
                     self._samples += len(second)
             await self._tell(await self.desk.listen(self._stream.flush))
+            if self._rest:
+                raise bad_request(
+                    f"The stream ends in the middle of a sample: {len(self._rest)} of "
+                    f"{self._frame} bytes ({self.encoding}, {self.channels} channels)."
+                )
             await self._say("end", duration_s=self._samples / self.sample_rate)
             await self.socket.close()
         except (LightserError, Refusal) as error:
@@ -99,7 +107,7 @@ class Talk:
             self.desk.metrics.count("lightser_audio_seconds_total", duration_s)
 
     async def _hear(self) -> NDArray[Any] | None:
-        """Return the samples ``[n, C]`` of a message, or None at the end."""
+        """Return the samples ``[n, C]`` that a message completes, or None at the end."""
         idle_s = self.desk.limits.idle_s
         try:
             message = await asyncio.wait_for(self.socket.receive(), idle_s)
@@ -112,13 +120,10 @@ class Talk:
             if _is_end(message["text"]):
                 return None
             raise bad_request('Send samples as binary messages, or the text {"type": "end"}.')
-        frame = ENCODINGS[self.encoding].itemsize * self.channels
-        if len(content) % frame:
-            raise bad_request(
-                f"A message of {len(content)} bytes; {self.encoding} with {self.channels} "
-                f"channels comes in multiples of {frame}."
-            )
-        samples = np.frombuffer(content, ENCODINGS[self.encoding])
+        content = self._rest + content
+        whole = len(content) - len(content) % self._frame
+        self._rest = content[whole:]
+        samples = np.frombuffer(content[:whole], ENCODINGS[self.encoding])
         return samples.reshape(-1, self.channels)
 
     def _seconds(self, samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -126,7 +131,14 @@ class Talk:
         for start in range(0, len(samples), self.sample_rate):
             yield samples[start : start + self.sample_rate]
 
+    @property
+    def _frame(self) -> int:
+        """Bytes of a sample of all channels."""
+        return ENCODINGS[self.encoding].itemsize * self.channels
+
     async def _tell(self, segments: list[Segment]) -> None:
+        while self._warnings:
+            await self._say("warning", message=self._warnings.pop(0))
         for segment in segments:
             await self._say("segment", **asdict(segment))
         self.desk.heard(self.name, [segment.label for segment in segments])

@@ -4,7 +4,8 @@ Its memory is limited, it cannot write files, and whoever started it kills it wh
 long. If a hostile file makes a decoder crash or swell, this process is what is lost.
 
 A job is ``JOB`` and the bytes of a file. The answer is frames: ``FRAME`` and its bytes, samples as
-they come, then ``DONE`` with the warnings, or ``FAILED`` with the reason, as JSON.
+they come, then ``DONE`` with the file's own rate and the warnings, or ``FAILED`` with the reason,
+as JSON.
 """
 
 import io
@@ -15,7 +16,7 @@ import sys
 import warnings
 from typing import Any, BinaryIO
 
-from lightser.audio.files import stream_audio
+from lightser.audio.channels import stream_mixed
 from lightser.errors import LightserError, LightserWarning
 
 JOB = struct.Struct("<QId")  # bytes of the file, hertz of the samples, most seconds of them
@@ -65,18 +66,18 @@ def limit_process(n_bytes: int) -> None:
 
 
 def decode(body: bytes, rate: int, most_s: float, answers: BinaryIO) -> None:
-    """Send the samples of a file, as :func:`stream_audio` gives them."""
-    n_samples = 0
+    """Send the samples of a file, as :func:`stream_mixed` gives them."""
+    n_samples, rates = 0, list[int]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LightserWarning)
-        for block in stream_audio(io.BytesIO(body), rate):
+        for block in stream_mixed(io.BytesIO(body), rate, recorded_at=rates.append):
             n_samples += len(block)
             if n_samples > most_s * rate:
                 fail(answers, TOO_LONG, f"The audio is longer than {most_s:g} s.")
                 return
             send(answers, SAMPLES, block.tobytes())
     said = [str(w.message) for w in caught if issubclass(w.category, LightserWarning)]
-    send(answers, DONE, as_json(said))
+    send(answers, DONE, as_json([*rates, said]))
 
 
 def send(answers: BinaryIO, kind: bytes, content: bytes = b"") -> None:
