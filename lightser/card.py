@@ -31,6 +31,7 @@ WEIGHTS = "weights.safetensors"
 GOLDEN_CLIP = "golden.flac"
 GOLDEN_ANSWER = "golden.json"
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)
+NOTABLE_LOSS = 0.1  # of UA, in a narrower band
 OTHER_CORPUS, LEFT_OUT_CORPUS = "other corpus", "loco"  # protocols that test on an unheard corpus
 
 T = TypeVar("T")
@@ -97,6 +98,33 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Band:
+    """How well it does on clips brought to a lower sample rate, beside the same clips as they were.
+
+    Attributes:
+        sample_rate: hertz that they were brought to; 8,000 is the band of a telephone.
+        corpus: whose clips they are.
+        heard: whether the weights were trained on these clips: then both figures flatter, and only
+            what lies between them counts.
+        ua: unweighted average recall of the clips brought down, 0 to 1.
+        ua_recorded: of the clips as they were recorded.
+        n_utterances: how many clips.
+    """
+
+    sample_rate: int
+    corpus: str
+    heard: bool
+    ua: float
+    ua_recorded: float
+    n_utterances: int
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether so much is lost that who has such a recording must know."""
+        return self.ua_recorded - self.ua > NOTABLE_LOSS
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileFacts:
     """By what a file of the folder is recognised as the one that was written."""
 
@@ -131,6 +159,7 @@ class Card:
         limits: what it must not be trusted with.
         created: date, ISO 8601.
         adapted_to: recordings without labels whose statistics its batch norms have.
+        bands: how well it does below its sample rate, as far as that was measured.
         format: of the card; another number cannot be read by this version.
     """
 
@@ -153,6 +182,7 @@ class Card:
     limits: str
     created: str
     adapted_to: int = 0
+    bands: tuple[Band, ...] = ()
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -189,6 +219,16 @@ class Card:
         left_out = [score for score in self.scores if score.protocol == LEFT_OUT_CORPUS]
         others = [score for score in self.scores if score.protocol == OTHER_CORPUS]
         return (*left_out[1:], *others)  # the first is of all that were left out, pooled
+
+    def weak_at(self, sample_rate: int) -> Band | None:
+        """Return what was measured in the band of a recording, if the model is weak there.
+
+        That is the band of the lowest rate measured that is not below the recording's; of one
+        between the highest of these and the model's own rate, nothing is known.
+        """
+        above = [band for band in self.bands if sample_rate <= band.sample_rate < self.sample_rate]
+        band = min(above, key=lambda band: band.sample_rate, default=None)
+        return band if band and band.is_weak else None
 
 
 def file_facts(path: Path) -> FileFacts:
@@ -311,7 +351,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-_WORDS = {str: "a text", int: "a whole number", float: "a finite number"}
+_WORDS = {str: "a text", int: "a whole number", float: "a finite number", bool: "true or false"}
 
 
 def _kind(value: Any) -> str:

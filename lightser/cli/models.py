@@ -156,6 +156,13 @@ def facts(card: "Card", folder: Path) -> Iterator[tuple[str, str]]:
         seeds = ", ".join(map(str, score.seeds))
         yield "tested", f"{score.n_utterances} utterances, seeds {seeds}"
         yield "recipe", f"{score.recipe} at {score.commit[:10]}"
+    for band in card.bands:
+        heard = "trained on" if band.heard else "not heard"
+        yield (
+            f"at {band.sample_rate:,} Hz",
+            f"UA {percent(band.ua)} % of {band.n_utterances} clips of {band.corpus} ({heard}), "
+            f"{percent(band.ua_recorded)} % as recorded",
+        )
     yield "", ""
     for corpus in card.trained_on:
         yield "trained on", f"{corpus.title} ({corpus.corpus}), {corpus.license}, {corpus.url}"
