@@ -60,13 +60,18 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # while a full disk can still be told
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EPIPE):
-            raise
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # or Python tries again, and complains
-        if error.errno == errno.ENOSPC:
-            print("lightser: no space left to write to; make room, then try again", file=sys.stderr)
-            sys.exit(2)
-        sys.exit(1)  # who read it has enough
+        if error.errno == errno.EPIPE:
+            sys.exit(1)  # who read it has enough
+        reason = "no space left to write to; make room, then try again"
+        if error.errno != errno.ENOSPC:
+            where = f"{error.filename}: " if error.filename else ""
+            reason = f"{where}cannot be read or written ({error.strerror or error}); try again"
+        print(f"lightser: {printable(reason)}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError:
+        print("lightser: no memory left; end other programs, then try again", file=sys.stderr)
+        sys.exit(2)
     except LightserError as error:
         print(f"lightser: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
