@@ -32,7 +32,7 @@ WEB := packages/lightser-web
 WEB_READY := $(WEB)/node_modules/.package-lock.json
 WEB_WANTED := $(if $(shell command -v npm 2>/dev/null),$(WEB_READY))
 
-.PHONY: help demo test lint unit coverage web page docs wheel clean
+.PHONY: help demo test lint unit coverage fuzz web page docs wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 15
@@ -62,6 +62,14 @@ unit: $(DEV_READY) $(WEB_WANTED)  ## the tests alone, doctests among them
 # Not in `test`: up to Python 3.11 it slows down every function, PyTorch's exporter above all.
 coverage: COVERAGE := --cov --cov-report=term
 coverage: unit  ## the tests, and which lines none of them runs
+
+# Not in `test`: what it finds depends on luck. Atheris is for Linux and macOS.
+FUZZED := audio samples manifest card graph body messages
+fuzz: $(DEV_READY)  ## a minute of coverage-guided fuzzing of each reader of strangers' bytes
+	@$(IN_DEV)/python $(PIP_INSTALL) "atheris>=3,<4"
+	@for target in $(FUZZED); do \
+		$(IN_DEV)/python tests/fuzz.py $$target 60 || exit 1; \
+	done
 
 web: $(WEB_READY)  ## test the package for browsers by itself
 	@cd $(WEB) && npm test --silent

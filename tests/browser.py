@@ -163,4 +163,4 @@ def browsing(profile: Path, microphone: Path | None = None) -> Iterator[Tab]:
                     yield Tab(socket)
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)

@@ -118,21 +118,28 @@ def failing(kind: str, n: int) -> Iterator[Fault]:
         yield fault
 
 
-def each_fault(
-    kind: str, most: int = 500
-) -> Iterator[tuple[int, "contextlib.AbstractContextManager[Fault]"]]:
-    """Yield n and what lets the n-th event fail, until one run passes untouched."""
+def each_fault(kind: str, most: int = 500) -> Iterator[tuple[int, "Turn"]]:
+    """Yield n and what lets the n-th event fail, until a turn passes in which none did."""
     for n in itertools.count(1):
         assert n <= most, f"more than {most} events of {kind}"
-        context = failing(kind, n)
-        held: list[Fault] = []
-
-        @contextlib.contextmanager
-        def watched(context: Any = context, held: list[Fault] = held) -> Iterator[Fault]:
-            with context as fault:
-                held.append(fault)
-                yield fault
-
-        yield n, watched()
-        if not held[0].has_struck:
+        turn = Turn(kind, n)
+        yield n, turn
+        if not any(fault.has_struck for fault in turn.faults):
             return
+
+
+class Turn:
+    """Lets the n-th event of a kind fail, in each ``with`` it is used for."""
+
+    def __init__(self, kind: str, n: int):
+        self._kind, self._n = kind, n
+        self._open: list[contextlib.AbstractContextManager[Fault]] = []
+        self.faults: list[Fault] = []
+
+    def __enter__(self) -> Fault:
+        self._open.append(failing(self._kind, self._n))
+        self.faults.append(self._open[-1].__enter__())
+        return self.faults[-1]
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.pop().__exit__(*error)

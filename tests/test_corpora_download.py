@@ -67,7 +67,7 @@ class Publisher(http.server.BaseHTTPRequestHandler):
         if stop < len(body):
             self.wfile.flush()
             if server.stall:
-                server.released.wait(20)
+                server.released.wait(60)
             self.close_connection = True
 
     def log_message(self, *_):

@@ -198,26 +198,26 @@ def test_the_image_serves_is_healthy_and_writes_nothing(installed: Path, tmp_pat
             url = next(line["url"] for line in lines if line["event"] == "listening")
             port = url.rpartition(":")[2]
             health = [w.replace(last("EXPOSE"), port) for w in words_of("HEALTHCHECK")]
-            assert subprocess.run(health, env=settings, cwd=tmp_path, timeout=30).returncode == 0
+            assert subprocess.run(health, env=settings, cwd=tmp_path, timeout=60).returncode == 0
             request = urllib.request.Request(
                 f"http://127.0.0.1:{port}/v1/predict", data=ANGER.read_bytes()
             )
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 answer = json.load(reply)
             assert answer["label"] == Recognizer.load().predict(ANGER).label
             for path in ("main.js", "lightser-web/core.js"):
-                with urllib.request.urlopen(f"{url}/page/{path}", timeout=30) as reply:
+                with urllib.request.urlopen(f"{url}/page/{path}", timeout=60) as reply:
                     assert reply.headers.get_content_type() == "text/javascript", path
             server.send_signal(getattr(signal, last("STOPSIGNAL")))
             # uvicorn ends as the signal says once all is answered; a container's first process
             # does not die of one, and returns 0.
-            assert server.wait(30) in (0, -signal.SIGTERM)
+            assert server.wait(60) in (0, -signal.SIGTERM)
         finally:
             server.kill()
     assert sorted(installed.rglob("*")) == before
     assert os.listdir(tmp_path) == []
     health[-1] = health[-1].replace(port, "9")  # nobody listens there
-    dead = subprocess.run(health, env=settings, capture_output=True, timeout=30, check=False)
+    dead = subprocess.run(health, env=settings, capture_output=True, timeout=60, check=False)
     assert dead.returncode == 1
 
 

@@ -58,7 +58,7 @@ def targets(fds: Path) -> Iterator[str]:
 
 def test_an_interrupt_is_one_line() -> None:
     with predicting(stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "lightser: interrupted\n")
 
 
@@ -66,7 +66,7 @@ def test_on_a_terminal_the_line_stands_below_the_sign_of_the_key() -> None:
     parent, child = pty.openpty()
     with predicting(stdout=child, stderr=child) as process:
         os.close(child)
-        process.wait(30)
+        process.wait(60)
         shown = b""
         while not shown.endswith(b"interrupted\r\n"):
             shown += os.read(parent, 1_000)
@@ -89,7 +89,7 @@ def test_a_polite_kill_leaves_nothing_half_done(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.01)
         process.terminate()
-        assert process.wait(30) == 143
+        assert process.wait(60) == 143
         assert process.stderr and process.stderr.read() == ""
     assert os.listdir(tmp_path) == []
 

@@ -129,14 +129,17 @@ def test_a_reader_that_has_enough_gets_no_traceback(model: Path, talk: Path) -> 
 def test_a_file_plays_in_its_own_time_or_as_fast_as_it_is_heard() -> None:
     duration_s = len(read_audio(HAPPINESS)) / RATE
 
-    def play(fast: bool) -> float:
+    def play(fast: bool) -> tuple[float, int]:
         began = time.monotonic()
-        heard = [w for w in Playback(str(HAPPINESS), RATE, fast=fast).chunks() if w is not None]
+        chunks = list(Playback(str(HAPPINESS), RATE, fast=fast).chunks())
+        heard = [wave for wave in chunks if wave is not None]
         np.testing.assert_array_equal(np.concatenate(heard), read_audio(HAPPINESS))
-        return time.monotonic() - began
+        return time.monotonic() - began, len(chunks) - len(heard)
 
-    assert play(fast=True) < duration_s / 2
-    assert duration_s <= play(fast=False) < duration_s + 2
+    _, waits = play(fast=True)
+    assert waits == 0
+    lasted, waits = play(fast=False)
+    assert lasted >= duration_s and waits > 0
 
 
 def test_what_is_paused_waits_and_goes_on_where_it_was() -> None:
@@ -270,7 +273,7 @@ def test_a_pipe_that_does_not_end_is_announced_and_can_be_left(
             pipe.write(b"RIFF")
             pipe.flush()
             process.send_signal(getattr(signal, name))
-            assert process.wait(10) == 130
+            assert process.wait(60) == 130
         assert process.stderr.read() == "lightser: interrupted\n"
 
 
@@ -401,7 +404,7 @@ class Terminal:
             except OSError:
                 return
 
-    def wait_for(self, words: str, timeout_s: float = 20.0) -> None:
+    def wait_for(self, words: str, timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
         while words not in self.shown:
             assert time.monotonic() < end, f"'{words}' is not shown: {self.shown[-2000:]}"
@@ -412,10 +415,10 @@ class Terminal:
 
     def end(self) -> str:
         """Wait for the command, and return all that was shown, without colours."""
-        self.process.wait(30)
+        self.process.wait(60)
         self.after = termios.tcgetattr(self.child)
         os.close(self.child)
-        self._reader.join(5)
+        self._reader.join(60)
         os.close(self.parent)
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown).replace("\r", "")
 

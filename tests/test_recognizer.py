@@ -361,7 +361,7 @@ def test_windows_side_by_side_give_the_same_answers(small: Recognizer) -> None:
 
 def test_windows_are_listened_to_by_as_many_threads_as_were_asked_for(small: Recognizer) -> None:
     seen = set()
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     class Watched(Recognizer):
         def probabilities(self, samples: Any) -> Any:

@@ -196,6 +196,27 @@ def test_gated_and_smoothed_chunks_do_not_matter_to_the_last_bit(
     assert listen(stream, np.split(TALK, cuts)) == listen(stream, [TALK])
 
 
+@pytest.mark.parametrize("level_db", [-20, -30, -40, -50, -60])
+@pytest.mark.parametrize("clip", [HAPPINESS, ANGER, SADNESS], ids=lambda path: path.stem)
+def test_quiet_speech_is_speech_and_the_model_hears_it_as_quiet(
+    small: Recognizer, clip: Path, level_db: int
+) -> None:
+    """As 16-bit samples: at -60 dB a loud clip has 5 of these bits left."""
+    quiet = np.round(read_audio(clip) * 10 ** (level_db / 20) * 2**15).astype(np.int16)
+    options: dict[str, Any] = {"window_s": 1.5, "hop_s": 0.75}
+    segments = listen(Stream(small, gate=SpeechGate(), **options), [quiet])
+    assert segments == listen(Stream(small, **options), [quiet])
+    assert SILENCE not in {segment.label for segment in segments}
+
+
+@pytest.mark.parametrize("level_db", [-35, -60, -85])
+def test_noise_is_no_speech_however_loud_the_detector_hears_it(level_db: int) -> None:
+    noise = np.random.default_rng(0).normal(size=10 * RATE) * 10 ** (level_db / 20)
+    detector = SpeechDetector(SpeechGate(), RATE)
+    detector((np.round(noise * 2**15) / 2**15).astype(np.float32))
+    assert detector.share(0, 10 * RATE) < 0.2
+
+
 def test_silence_is_said_where_nobody_speaks(small: Recognizer) -> None:
     segments = listen(Stream(small, window_s=1, hop_s=0.5, gate=SpeechGate()), [TALK])
     plain = listen(Stream(small, window_s=1, hop_s=0.5), [TALK])

@@ -3,6 +3,9 @@
 The detector tells speech from noise by the energies of six bands, in frames of 30 ms; it is that of
 the WebRTC project (https://webrtc.org), through its Python wheel (extra ``live``). It takes a pause
 between two words for silence, so what follows speech counts as speech for a while: the hangover.
+
+It was made for telephones, and takes quiet speech for silence. So it is given the audio louder, by
+an automatic gain that follows the loudest of what was heard; nobody else hears that.
 """
 
 import math
@@ -16,6 +19,13 @@ from lightser.inference.segments import Wave
 
 FRAME_S = 0.03
 _RATES = (8_000, 16_000, 32_000, 48_000)  # that the detector takes, in hertz
+
+# Automatic gain: the loudest is brought up to this, full scale being 1. Not more, since the
+# detector takes noise for speech where it is loud, and where nobody has spoken yet, noise is the
+# loudest. See benchmarks/gate.md.
+_LOUD = 0.05
+_FAINT = 0.0002  # what never exceeds this is brought up no further
+_FORGETS = 0.9966  # of the loudest that remains after a frame: 1 dB a second
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class SpeechDetector:
         self._rate = sample_rate
         self._frame = round(FRAME_S * sample_rate)  # samples
         self._detector: Any = webrtcvad.Vad(gate.strictness)
+        self._loudest = _FAINT
         self._hangover = round(gate.hangover_s / FRAME_S)  # frames
         self._since = self._hangover + 1  # frames since the last one with speech
         self._rest = np.zeros(0, np.float32)  # less than a frame
@@ -87,7 +98,10 @@ class SpeechDetector:
             rate = 16_000
             times = np.arange(round(FRAME_S * rate)) * (len(frame) / round(FRAME_S * rate))
             frame = np.interp(times, np.arange(len(frame)), frame).astype(np.float32)
-        pcm = np.clip(frame * 2.0**15, -(2**15), 2**15 - 1).astype("<i2")
+        self._loudest = max(float(np.abs(frame).max()), self._loudest * _FORGETS, _FAINT)
+        gain = max(_LOUD / self._loudest, 1.0)
+        scaled = frame.astype(np.float64) * (gain * 2.0**15)
+        pcm = np.clip(scaled, -(2**15), 2**15 - 1).astype("<i2")
         return bool(self._detector.is_speech(pcm.tobytes(), rate))
 
     def flags(self, start: int, end: int) -> bytearray:

@@ -6,6 +6,12 @@ import { round } from "./rounding.js";
 const FRAME_S = 0.03;
 const RATES = [8_000, 16_000, 32_000, 48_000]; // that the detector takes, in hertz
 
+// Automatic gain, for the detector alone: the loudest of what was heard is brought up to LOUD, full
+// scale being 1; what never exceeds FAINT no further. Of the loudest, FORGETS remains after a frame.
+const LOUD = 0.05;
+const FAINT = 0.0002;
+const FORGETS = 0.9966;
+
 /**
  * When a stretch of audio counts as speech. The defaults are lightser's own, chosen on joined
  * recordings.
@@ -74,6 +80,7 @@ export class SpeechDetector {
   #length; // of a frame, in samples
   #rate; // that the detector is given
   #detector;
+  #loudest = FAINT;
   #hangover; // frames
   #since; // frames since the last one with speech
   #rest = new Float32Array(0); // less than a frame
@@ -121,10 +128,14 @@ export class SpeechDetector {
     const length = round(FRAME_S * this.#rate);
     // The bands of the detector end at 4 kHz, so straight lines between samples will do.
     const samples = length === frame.length ? frame : stretched(frame, length);
+    let peak = 0;
+    for (const sample of samples) peak = Math.max(peak, Math.abs(sample));
+    this.#loudest = Math.max(peak, this.#loudest * FORGETS, FAINT);
+    const scale = Math.max(LOUD / this.#loudest, 1) * 2 ** 15;
     const { process, memory, frame: address } = this.#fvad;
     const pcm = new Int16Array(memory.buffer, address, length);
     for (let i = 0; i < length; i++) {
-      pcm[i] = Math.max(-(2 ** 15), Math.min(2 ** 15 - 1, samples[i] * 2 ** 15));
+      pcm[i] = Math.max(-(2 ** 15), Math.min(2 ** 15 - 1, samples[i] * scale));
     }
     return process(this.#detector, address, length) === 1;
   }

@@ -1,10 +1,11 @@
 import { BadAudio } from "./errors.js";
+import { round } from "./rounding.js";
 
 export const MIN_SECONDS = 0.1;
 const SILENCE = 2 ** -16; // half a step of 16 bits
-// Samples (of all channels together) that are mixed at once, as in Python: what cancels is decided
-// anew for each chunk.
-const CHUNK = 2 ** 18;
+// What cancels is decided in steps, by what was heard in the last second; the first step is as long.
+const STEP_S = 0.1;
+const MEMORY_S = 1;
 const LARGEST = 16; // full scale is 1; what is this far off are integers in disguise
 
 /**
@@ -64,43 +65,65 @@ export function isSilent(samples) {
 export function toMono(channels, rate) {
   if (channels.length === 1) return { samples: channels[0], rate, warnings: [] };
   const samples = new Float32Array(channels[0].length);
-  const size = Math.max(Math.floor(CHUNK / channels.length), 1);
-  for (let at = 0; at < samples.length; at += size) {
-    const chunk = channels.map((channel) => channel.subarray(at, at + size));
-    const kept = mix(chunk, samples.subarray(at, at + size));
-    if (kept === null) continue;
-    samples.set(channels[kept].subarray(at), at);
-    const warning =
-      `Its ${channels.length} channels cancel each other from about ${(at / rate).toFixed(1)} s; ` +
-      `only channel ${kept + 1}, the loudest, is kept from there on.`;
-    return { samples, rate, warnings: [warning] };
+  const step = Math.max(round(STEP_S * rate), 1);
+  /** @type {Step[]} */
+  const steps = []; // that are remembered
+  for (let at = 0, end = Math.max(round(MEMORY_S * rate), 1); at < samples.length; ) {
+    const chunk = channels.map((channel) => channel.subarray(at, end));
+    steps.push(mix(chunk, samples.subarray(at, end)));
+    steps.splice(0, steps.length - round(MEMORY_S / STEP_S));
+    const kept = loudestOfCancelling(steps);
+    if (kept !== null) {
+      samples.set(channels[kept].subarray(at), at);
+      const warning =
+        `Its ${channels.length} channels cancel each other from about ${(at / rate).toFixed(1)} s; ` +
+        `only channel ${kept + 1}, the loudest, is kept from there on.`;
+      return { samples, rate, warnings: [warning] };
+    }
+    [at, end] = [end, end + step];
   }
   return { samples, rate, warnings: [] };
 }
 
 /**
- * Write the mean of channels, and return the loudest of them if they cancel each other.
+ * A step of a recording: how many samples, and the energies of their mean and of each channel.
+ *
+ * @typedef {{n: number, ofMean: number, ofEach: number[]}} Step
+ */
+
+/**
+ * Write the mean of channels.
  *
  * @param {Float32Array[]} channels
  * @param {Float32Array} mixed
+ * @returns {Step}
  */
 function mix(channels, mixed) {
-  const powers = channels.map(() => 0); // sums of squares, as is the next
-  let power = 0;
+  const ofEach = channels.map(() => 0);
+  let ofMean = 0;
   for (let i = 0; i < mixed.length; i++) {
     let sum = 0;
     for (let c = 0; c < channels.length; c++) {
       const value = channels[c][i];
       sum += value;
-      powers[c] += value * value;
+      ofEach[c] += value * value;
     }
     const mean = sum / channels.length;
-    power += mean * mean;
+    ofMean += mean * mean;
     mixed[i] = mean;
   }
-  const loudest = Math.max(...powers);
-  const average = powers.reduce((a, b) => a + b) / channels.length;
+  return { n: mixed.length, ofMean, ofEach };
+}
+
+/** @param {Step[]} steps */
+function loudestOfCancelling(steps) {
+  const total = (/** @type {(step: Step) => number} */ of) =>
+    steps.reduce((sum, step) => sum + of(step), 0);
+  const energies = steps[0].ofEach.map((_, c) => total((step) => step.ofEach[c]));
+  const loudest = Math.max(...energies);
+  const average = energies.reduce((a, b) => a + b) / energies.length;
   // Channels that have nothing in common keep 1/C of their power in the mean.
-  const isAudible = loudest / mixed.length > SILENCE ** 2;
-  return isAudible && power < (0.1 * average) / channels.length ? powers.indexOf(loudest) : null;
+  const isAudible = loudest / total((step) => step.n) > SILENCE ** 2;
+  const cancel = total((step) => step.ofMean) < (0.1 * average) / energies.length;
+  return isAudible && cancel ? energies.indexOf(loudest) : null;
 }
