@@ -15,7 +15,8 @@ Traps:
   :data:`SAME`. Both surprises are surprise, and amusement (laughter) and elation (joy) happiness.
   The others keep their names; what they stand near (distress, pain: fear? sadness?) is anybody's
   guess. ``category`` at the end of the table is the published name.
-* The emotion is what the person was asked for; nobody listened again.
+* The emotion is what the person was asked for; nobody listened again. Person 000160 recorded next
+  to nothing: 88 of the 90 clips stay below -65 dB of full scale.
 """
 
 import itertools
