@@ -54,12 +54,16 @@ Target = Callable[[bytes], None]
 def audio_seeds() -> Seeds:
     """Yield half a second in each format that can be written here, whole and cut short."""
     samples, rate = soundfile.read(ANGER, frames=4_000, dtype="float32")
-    for name in soundfile.available_formats():
+    for name in set(soundfile.available_formats()) - {"SD2"}:  # which leaves a file of its own
         for channels in (1, 2):
             file = io.BytesIO()
             try:
                 soundfile.write(file, np.stack([samples] * channels, axis=1), rate, format=name)
-            except (TypeError, ValueError, soundfile.LibsndfileError):  # a format for something else
+            except (
+                TypeError,
+                ValueError,
+                soundfile.LibsndfileError,
+            ):  # a format for something else
                 continue
             yield file.getvalue()
             yield file.getvalue()[: len(file.getvalue()) // 2]

@@ -148,7 +148,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     return plan, root / "begun"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["read", "write", "rename"])  # of tables, not of sound
 def test_results_are_collected_and_reported_after_any_fault_without_loss(
     kind: str, trained: tuple[Plan, Path], lightser: Callable[..., SimpleNamespace]
 ) -> None:
