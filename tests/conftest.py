@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore:{said_of_others}")
 
 
+collect_ignore = ["fuzz.py"]  # by which `make fuzz` runs; it needs Atheris
 SAMPLES = Path(__file__).parent.parent / "lightser" / "samples"
 
 
