@@ -65,11 +65,18 @@ class Playback:
 
     def chunks(self) -> Iterator[Wave | None]:
         from lightser.audio.channels import stream_mixed
+        from lightser.inference.sources import rereadable
 
+        with rereadable(self.name) as source:
+            yield from self._in_time(
+                stream_mixed(
+                    source, self.sample_rate, block_s=CHUNK_S, recorded_at=self._recorded_at
+                )
+            )
+
+    def _in_time(self, waves: Iterator[Wave]) -> Iterator[Wave | None]:
         due = None
-        for wave in stream_mixed(
-            self.name, self.sample_rate, block_s=CHUNK_S, recorded_at=self._recorded_at
-        ):
+        for wave in waves:
             if due is None:  # now, not before a pipe has been read to its end
                 due = time.monotonic()
             due += len(wave) / self.sample_rate  # a microphone gives a chunk when it is over

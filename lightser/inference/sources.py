@@ -2,7 +2,7 @@
 
 import io
 import os
-import shutil
+import select
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ from lightser.inference.segments import Wave
 Audio: TypeAlias = Source | bytes | bytearray | memoryview | NDArray[Any]
 AnyAudio = TypeVar("AnyAudio", bound=Audio)
 
+_PIPE_BYTES = 2**16  # that are read at once
 _MOST_BITS = 32  # of whole numbers that somebody records
 _MOST_CHANNELS = 64
 
@@ -155,6 +156,18 @@ def mono_blocks(
     yield resample(wave, sample_rate, rate)
 
 
+def _read_some(pipe: BinaryIO, *, waits: bool) -> bytes:
+    """Return what has come through a pipe; at its end nothing.
+
+    Python heeds a signal between two of its own steps, or when a system call breaks off. One that
+    comes right before a call that waits would be heeded when the pipe ends; so we wait in slices.
+    """
+    while waits and not select.select([pipe], [], [], 0.1)[0]:
+        pass
+    some: bytes = getattr(pipe, "read1", pipe.read)(_PIPE_BYTES)
+    return some
+
+
 @contextmanager
 def rereadable(source: AnyAudio) -> Iterator[AnyAudio | BinaryIO]:
     """Give something that can be read twice: the source itself, or a copy on disk of a pipe."""
@@ -163,7 +176,7 @@ def rereadable(source: AnyAudio) -> Iterator[AnyAudio | BinaryIO]:
     if isinstance(source, (str, os.PathLike)):
         try:
             if stat.S_ISFIFO(os.stat(source).st_mode):
-                pipe = open(source, "rb")  # noqa: SIM115  # closed below
+                pipe = open(source, "rb", buffering=0)  # noqa: SIM115  # closed below
         except (OSError, ValueError):
             pass  # said better when it is read
     elif not is_samples(source):
@@ -175,7 +188,8 @@ def rereadable(source: AnyAudio) -> Iterator[AnyAudio | BinaryIO]:
         return
     with tempfile.TemporaryFile() as copy:
         try:
-            shutil.copyfileobj(pipe, copy)
+            while block := _read_some(pipe, waits=pipe is not source):
+                copy.write(block)
         except (OSError, TypeError) as error:
             raise BadAudio(f"{name_of(source)}: cannot be read: {error}") from None
         finally:
