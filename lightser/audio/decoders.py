@@ -15,7 +15,6 @@ import numpy.typing as npt
 import soundfile
 
 from lightser.audio.containers import (
-    HEAD_BYTES,
     Container,
     ends_early,
     foreign_container,
@@ -24,6 +23,7 @@ from lightser.audio.containers import (
     sound_bytes,
 )
 from lightser.audio.mpeg import scan_mp3
+from lightser.audio.signatures import HEAD_BYTES
 from lightser.errors import BadAudio, LightserWarning, MissingExtra
 
 Block: TypeAlias = npt.NDArray[np.float32]
@@ -319,7 +319,9 @@ def _open_ffmpeg(file: BinaryIO, name: str, kind: Container) -> Iterator[Decoder
     is_cut = ends_early(file)
     file.seek(0)
     try:
-        container = av.open(file, format=kind.demuxer, metadata_errors="ignore")
+        # From 19 on, PyAV keeps what is no UTF-8 in a tag; before that it had to be asked to.
+        lenient = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+        container = av.open(file, format=kind.demuxer, **lenient)
     except av.FFmpegError as error:
         raise BadAudio(
             f"{name}: {kind.name} that is truncated or damaged, its index cannot be read; "

@@ -154,19 +154,19 @@ def predict(
     if archive.is_meant:
         if plot is not None:
             raise LightserError("--plot draws one clip, and this is an archive; leave it out.")
-        predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
+        with spoken_warnings():
+            predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
         return
     if not files:
         raise LightserError("Give FILES, - for standard input, or a --manifest.")
     format = format or format_of(out)
     recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
     listen = Listening(recognizer, manner)
-    names, problems = find_audio(files)
-    check_format(format, out, names)
-    if plot is not None:
-        check_plot(plot, names)
-
     with ExitStack() as open_until_the_end, spoken_warnings():
+        names, problems = find_audio(files)
+        check_format(format, out, names)
+        if plot is not None:
+            check_plot(plot, names)
         sources: list[tuple[str, str | BinaryIO]]
         sources = [(name, read_stdin() if name == STDIN else name) for name in names]
         if plot is not None:  # the rows read it, and so does the picture
