@@ -97,18 +97,39 @@ _BEGINNINGS = {
     b"\x30\x26\xb2\x75": rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",
     b".snd": rb"\.snd\0\0",
     b"TTA1": rb"TTA1[\x01\x03]\0",
+    b"wvpk": rb"wvpk.{4}..\0\0.{4}\0\0\0\0",
     b"MAC ": rb"MAC [\x6c-\xb4]\x0f",
     b"ftyp": rb"\0\0\0.ftyp[ -~]{4}",
     b"caff": rb"caff\0\x01\0\0desc",
     b"RIFF": rb"(RIFF|RF64|BW64|RIFX).{4}(WAVE|AVI )",
+    b"FORM": rb"FORM.{4}(AIFF|AIFC|8SVX|16SV)",
+    b"riff": re.escape(b"riff\x2e\x91\xcf\x11"),
 }
 
 
 def next_beginning(file: BinaryIO, head: bytes, at: int) -> int | None:
     """Return where, from byte ``at`` on, another file of the kind of ``head`` begins."""
+    pattern = _beginning(head)
+    return find(file, pattern, at) if pattern else None
+
+
+def _begins(file: BinaryIO, head: bytes, at: int, end: int) -> bool:
+    """Say whether another file of the kind of ``head`` begins at byte ``at``."""
+    if at >= end or not (pattern := _beginning(head)):
+        return False
+    file.seek(at)
+    return pattern.match(file.read(64)) is not None
+
+
+def _beginning(head: bytes) -> "re.Pattern[bytes] | None":
     key = b"ftyp" if head[4:8] == b"ftyp" else head[:4]
     key = b"RIFF" if key in (b"RF64", b"BW64", b"RIFX") else key
-    return find(file, re.compile(_BEGINNINGS[key], re.DOTALL), at) if key in _BEGINNINGS else None
+    return re.compile(_BEGINNINGS[key], re.DOTALL) if key in _BEGINNINGS else None
+
+
+# Of WAV, those that libsndfile decodes: PCM, ADPCM, float, A-law, mu-law, IMA ADPCM, GSM 6.10, and
+# extensible, whose codec is further in; https://www.rfc-editor.org/rfc/rfc2361
+_CODECS = (1, 2, 3, 6, 7, 0x11, 0x31, 0xFFFE)
 
 
 # WAV, AIFF, CAF, W64, SVX: chunks of a name, a size, the content, and padding
@@ -132,7 +153,7 @@ _W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
 
 def _layout(head: bytes) -> _Layout | None:
     """Return the layout of a file in chunks that holds nothing but sound."""
-    if head[:4] in (b"RIFF", b"RF64", b"RIFX", b"BW64") and head[8:12] == b"WAVE":
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
         return _Layout(head[:4], 12, "big" if head[:4] == b"RIFX" else "little")
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
         return _Layout(head[:4], 12, "big")
@@ -169,6 +190,8 @@ def _chunks(file: BinaryIO, layout: _Layout, at: int, end: int) -> Iterator[_Chu
         yield _Chunk(name, at + header, size, place)
         at += header + size
         at += -at % layout.step
+        if at > end:
+            return
 
 
 @dataclass(frozen=True)
@@ -179,10 +202,12 @@ class Sound:
         file: itself, or a view in which the header is put right.
         declared: bytes of sound; None where it does not say.
         present: bytes of sound that are there.
-        count: frames, as a chunk says of a coding in blocks.
+        count: frames, where it says so of a coding in blocks.
         warning: what is not as it should be, and is heard all the same.
-        mpeg: where the sound is MPEG audio behind a header.
-        is_irregular: whether its time stamps have gaps, which libsndfile does not hear.
+        mpeg: where the sound is MPEG audio behind another header: that sound.
+        is_cut: whether it breaks off in a way that says so.
+        is_irregular: why libsndfile does not hear it right, or "".
+        foreign: what people call it if libsndfile lacks its coding, or "".
     """
 
     file: BinaryIO
@@ -191,18 +216,22 @@ class Sound:
     count: int | None = None
     warning: str = ""
     mpeg: BinaryIO | None = None
-    is_irregular: bool = False
+    is_cut: bool = False
+    is_irregular: str = ""
+    foreign: str = ""
 
 
 def sounds(file: BinaryIO, head: bytes) -> list[Sound]:
     """Return what there is to decode in a file, by its first bytes: as a rule itself alone."""
     end = size_of(file)
+    if head[:4] == b"BW64":  # as RF64, but for the name
+        file, head = splice(file, b"RF64", (4, end)), b"RF64" + head[4:]
     if layout := _layout(head):
         return _in_chunks(file, layout, end)
     if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
         return _in_au(file, head, end)
     if head[:4] == b"fLaC":
-        return [_in_flac(file, head)]
+        return _in_flac(file, head)
     if head[:8] == b"NIST_1A\n":
         return [_in_sphere(file, end)]
     if head[:20] == b"Creative Voice File\x1a":
@@ -213,80 +242,198 @@ def sounds(file: BinaryIO, head: bytes) -> list[Sound]:
 
 
 def _in_chunks(file: BinaryIO, layout: _Layout, end: int) -> list[Sound]:
-    data = None
     fmt, count = b"", None
-    for chunk in _chunks(file, layout, layout.first, end):
-        if chunk.name[:4] in (b"data", b"SSND", b"BODY"):
-            data = chunk
+    for data in _chunks(file, layout, layout.first, end):
+        if data.name[:4] in (b"data", b"SSND", b"BODY"):
             break
-        file.seek(chunk.start)
-        if chunk.name == b"fmt ":
+        file.seek(data.start)
+        if data.name == b"fmt ":
             fmt = file.read(2)
-        elif chunk.name == b"fact":
+        elif data.name == b"fact":
             count = int.from_bytes(file.read(4), layout.order)
-    if data is None:
+    else:
         return [Sound(file)]
-    present = max(end - data.start, 0)
-    sound = Sound(file, data.size, present, count)
-    behind = data.start + data.size
-    behind += -behind % layout.step
-    parts, more, last = [(data.start, data.start + data.size)], [], behind
+    present = end - data.start
     if any(data.size in lengths for lengths in _STREAMED) and data.size > present:
         parts, behind = [(data.start, end)], end
-        sound = replace(sound, declared=present)
-        if layout.magic == b"caff" and end < 2**63:  # libsndfile wants a number
-            sound = replace(sound, file=_with_size(file, layout, data, parts))
-    elif behind < end:
-        for chunk in _chunks(file, layout, behind, end):
-            if chunk.name == layout.magic:
-                last = chunk.start - layout.name - layout.size
-                rest = splice(file, (last, end))
-                rest.seek(0)
-                more = sounds(rest, rest.read(64))
-                break
-            if not _is_name(chunk.name) or chunk.start + chunk.size > end + layout.step:
-                if chunk.name.strip(b"\0") and last == behind and not _is_tag(chunk.name):
-                    parts, last = [(data.start, end)], end
-                break
-            last = chunk.start + chunk.size
-            if chunk.name == b"data":
-                parts.append((chunk.start, last))
-            last += -last % layout.step
-    total = sum(b - a for a, b in parts)
+    else:
+        parts, behind = _more_data(file, layout, data, end)
+    total = sum(stop - start for start, stop in parts)
+    sound = Sound(file, total, present, count)
     if total > data.size:
-        why = f"its header counts {data.size} bytes of sound, and {total} are there"
-        sound = replace(
-            sound,
-            file=_with_size(file, layout, data, parts),
-            declared=total,
-            present=total,
-            count=None,
-            warning=f"{why}; all of them are heard",
-        )
-    elif more:
-        sound = replace(sound, file=splice(file, (0, last)), present=last - data.start)
-    if fmt in (b"\x50\0", b"\x55\0"):
+        why = f"its header counts {data.size:,} bytes of sound, and {total:,} are there"
+        fixed = _with_size(file, layout, data, parts)
+        sound = Sound(fixed, total, total, warning=f"{why}; all are heard")
+    elif total < data.size and layout.magic in (b"caff", _W64):  # libsndfile wants a number
+        sound = Sound(_with_size(file, layout, data, parts), total, total)
+    more = []
+    if _begins(file, layout.magic, behind, end):
+        rest = splice(file, (behind, end))
+        more = sounds(rest, rest.read(64))
+        sound = replace(sound, file=splice(file, (0, behind)), present=behind - data.start)
+    codec = int.from_bytes(fmt, layout.order)
+    if codec in (0x50, 0x55):
         sound = replace(sound, mpeg=splice(file, *parts))
+    elif fmt and codec not in _CODECS:
+        sound = replace(sound, foreign=f"WAV with codec 0x{codec:04x}")
     return [sound, *more]
 
 
-def _is_name(name: bytes) -> bool:
-    """Say whether this names a chunk: four letters, or a GUID of W64 that begins with them."""
-    return name[:4].isascii() and name[:4].decode("ascii").isprintable()
+def _more_data(
+    file: BinaryIO, layout: _Layout, data: _Chunk, end: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return all stretches of sound, and the byte behind them and what else is of the file."""
+    parts = [(data.start, data.start + data.size)]
+    behind = parts[0][1] + -parts[0][1] % layout.step
+    if behind >= end:
+        return parts, end
+    if not _is_name(file, behind) and _is_name(file, parts[0][1]):  # its writer did not pad
+        behind = parts[0][1]
+    first = behind
+    for chunk in _chunks(file, layout, behind, end):
+        if chunk.name == layout.magic or not chunk.name[:4].isascii():
+            break
+        if not _is_name(file, behind) or chunk.start + chunk.size > end + layout.step:
+            break
+        behind = chunk.start + chunk.size
+        if chunk.name == b"data":
+            parts.append((chunk.start, behind))
+        behind += -behind % layout.step
+    file.seek(behind)
+    tag = file.read(4)
+    if (
+        behind == first < end - 8
+        and tag not in (layout.magic[:4], b"APET")
+        and tag[:3] not in (b"TAG", b"ID3")
+        and find(file, re.compile(rb"[^\0]"), behind) is not None  # padding
+    ):
+        return [(data.start, end)], end
+    return parts, min(behind, end)
 
 
-def _is_tag(name: bytes) -> bool:
-    return name[:3] in (b"TAG", b"ID3", b"APE")
+def _is_name(file: BinaryIO, at: int) -> bool:
+    """Say whether four letters, as name a chunk, stand at a byte."""
+    file.seek(at)
+    return re.fullmatch(rb"[ -~]{4}", file.read(4)) is not None
 
 
 def _with_size(
     file: BinaryIO, layout: _Layout, data: _Chunk, parts: list[tuple[int, int]]
 ) -> BinaryIO:
     """Return ``file`` with the true size of its sound in its header."""
-    total, (at, width) = sum(b - a for a, b in parts), data.field
-    extra = 4 if layout.magic == b"caff" and False else 0
-    if total >= 2 ** (8 * width) and layout.magic == b"RIFF":
+    total, (at, width) = sum(stop - start for start, stop in parts), data.field
+    if layout.magic == b"RIFF" and total >= 2**32 - 2**16:
         ds64 = struct.pack("<4sI3QI", b"ds64", 28, total, total, 0, 0)
-        return splice(file, b"RF64\xff\xff\xff\xffWAVE" + ds64, (12, at), b"\xff" * 4, *parts)
-    field = (total + layout.counted + extra).to_bytes(width, layout.order)
+        start = b"RF64\xff\xff\xff\xffWAVE" + ds64
+        return splice(file, start, (12, at), b"\xff" * 4, *parts)
+    field = (total + layout.counted).to_bytes(width, layout.order)
     return splice(file, (0, at), field, (at + width, data.start), *parts)
+
+
+def _in_au(file: BinaryIO, head: bytes, end: int) -> list[Sound]:
+    """Return what an AU file holds, which has no chunks."""
+    start, size = struct.unpack_from(">2I" if head[:1] == b"." else "<2I", head, 4)
+    present, behind = end - start, start + size
+    if any(size in lengths for lengths in _STREAMED) and size > present:
+        return [Sound(file, present, present)]
+    if size >= present:
+        return [Sound(file, size, present)]
+    if _begins(file, head, behind, end):
+        rest = splice(file, (behind, end))
+        return [Sound(splice(file, (0, behind)), size, size), *sounds(rest, rest.read(64))]
+    whole = splice(file, (0, 8), b"\xff" * 4, (12, end))
+    why = f"its header counts {size:,} bytes of sound, and {present:,} are there"
+    return [Sound(whole, present, present, warning=f"{why}; all are heard")]
+
+
+def _in_flac(file: BinaryIO, head: bytes) -> list[Sound]:
+    """Compare the count in the header with the number in the last frame (RFC 9639, 9.1)."""
+    least, most = struct.unpack_from(">2H", head, 8)
+    count = int.from_bytes(head[21:26], "big") & (2**36 - 1)
+    file.seek(max(size_of(file) - 2**16, 0))
+    tail = file.read()
+    for match in reversed(list(re.finditer(rb"\xff[\xf8\xf9][^\0-\x0f]", tail))):
+        frame = tail[match.start() : match.start() + 17]
+        if len(frame) > 5 and (until := _flac_frame_end(frame, least == most, least)):
+            break
+    else:
+        return [Sound(file)]
+    if not 0 < count < until:
+        return [Sound(file)]
+    if at := next_beginning(file, head, 4):
+        rest = splice(file, (at, size_of(file)))
+        return [Sound(splice(file, (0, at))), *sounds(rest, rest.read(64))]
+    field = (int.from_bytes(head[18:26], "big") - count + until).to_bytes(8, "big")
+    why = f"its header counts {count:,} samples, and {until:,} are there; all are heard"
+    return [Sound(splice(file, (0, 18), field, (26, size_of(file))), warning=why)]
+
+
+def _flac_frame_end(frame: bytes, is_fixed: bool, block: int) -> int | None:
+    """Return the number of the sample behind a frame, by its header; None if it is not one."""
+    code, first = frame[2] >> 4, frame[4]
+    more = 0 if first < 0x80 else 8 - (first ^ 0xFF).bit_length() - 1  # bytes, as in UTF-8
+    number = first if not more else first & (0x3F >> more)
+    at = 5 + more
+    for byte in frame[5:at]:
+        number = number << 6 | byte & 0x3F
+    if code in (6, 7):
+        size = int.from_bytes(frame[at : at + code - 5], "big") + 1
+        at += code - 5
+    else:
+        size = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
+    at += {12: 1, 13: 2, 14: 2}.get(frame[2] & 15, 0)
+    crc = 0
+    for byte in frame[: at + 1]:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07) & 0xFF if crc & 0x80 else crc << 1
+    if crc or at >= len(frame):
+        return None
+    is_numbered = is_fixed and frame[1] == 0xF8
+    return (number * block if is_numbered else number) + size
+
+
+def _in_sphere(file: BinaryIO, end: int) -> Sound:
+    """Return what the header of a NIST SPHERE file says."""
+    file.seek(8)
+    begin = file.read(8).strip()  # "   1024\n"
+    header = file.read(int(begin)) if begin.isdigit() else b""
+    fields = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (\d+)", header, re.MULTILINE))
+    try:
+        counts = [int(fields[k]) for k in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    except KeyError:
+        return Sound(file)
+    return Sound(file, math.prod(counts), end - int(begin))
+
+
+def _in_voc(file: BinaryIO, end: int) -> Sound:
+    """Return what a Creative Voice file says: blocks of a type, 24 bits of size, content."""
+    declared, present = 0, 0
+    file.seek(20)
+    at = int.from_bytes(file.read(2), "little")
+    for _ in range(1000):
+        file.seek(at)
+        head = file.read(4)
+        if len(head) < 4:  # ended, by a block of type 0 or otherwise
+            break
+        size = int.from_bytes(head[1:], "little")
+        if head[0] in (1, 2, 9):  # sound, more of it, sound with a longer header
+            declared += size
+            present += min(size, end - at - 4)
+        at += 4 + size
+    return Sound(file, declared or None, present)
+
+
+_ASF_FACTS = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"
+
+
+def is_cut_by_size(file: BinaryIO) -> bool:
+    """Say whether an AVI or ASF file is shorter than it says; a long AVI has more parts."""
+    file.seek(0)
+    head = file.read(2**13)
+    size = 0
+    if head[8:12] == b"AVI ":
+        size = int.from_bytes(head[4:8], "little")
+    elif head[:4] == b"\x30\x26\xb2\x75" and (at := head.find(_ASF_FACTS)) > 0:
+        size = int.from_bytes(head[at + 40 : at + 48], "little")
+    return size > size_of(file) and not any(size in lengths for lengths in _STREAMED)

@@ -389,7 +389,7 @@ def _check_reach(decoder: Decoder, name: str, present: int, stop: int | None) ->
     """Refuse a file that holds less than asked for: up to ``stop``, or all that it declares."""
     rate = decoder.sample_rate
     slack = _SLACK_SECONDS * rate
-    if decoder.declared is not None and present + slack < min(
+    if decoder.declared is not None and present + max(slack, decoder.slack) < min(
         decoder.declared, decoder.declared if stop is None else stop
     ):
         raise BadAudio(

@@ -4,23 +4,22 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-HEAD_BYTES = 64
+HEAD_BYTES = 4 * 188 + 1  # which tell a transport stream
 
 # In a folder, what is named like audio is taken for audio, so that a broken file is reported and
 # not passed over. Films are taken for their sound.
-EXTENSIONS = tuple(
-    f".{ending}"
-    for ending in (
-        "wav wave bwf rf64 w64 aif aiff aifc caf au snd sph voc svx 8svx iff "
-        "flac ogg oga ogx opus spx mp3 mp2 mp1 mpa mpga wv ape tta tak mpc "
-        "m4a m4b m4r m4p qta aac adts ac3 eac3 ec3 dts mka weba wma amr awb 3gp 3gpp 3ga 3g2 aa aax "
-        "mp4 m4v mov webm mkv avi flv wmv asf ogv mpg mpeg vob mts m2ts"
-    ).split()
+EXTENSIONS = (
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
+    *(".flac", ".ogg", ".oga", ".ogx", ".opus", ".spx", ".mp3", ".mp2", ".mpa", ".mpga", ".sph"),
+    *(".m4a", ".m4b", ".m4r", ".qta", ".aac", ".adts", ".mka", ".weba", ".wma", ".amr", ".awb"),
+    *(".3gp", ".3gpp", ".3ga", ".3g2", ".aa", ".ac3", ".eac3", ".ec3", ".dts", ".wv", ".ape"),
+    *(".tta", ".tak", ".mpc", ".voc", ".svx", ".8svx", ".mp4", ".m4v", ".mov", ".webm", ".mkv"),
+    *(".avi", ".flv", ".wmv", ".asf", ".ogv", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts"),
 )
 
 # (offset, bytes there, name for people): what libsndfile reads, ...
 _BASE = (
-    (8, b"WAVE", "WAV"),  # RIFF, RIFX, RF64; of BW64 it is said below
+    (8, b"WAVE", "WAV"),  # RIFF, RIFX, RF64, BW64
     (0, b"riff\x2e\x91\xcf\x11", "W64"),
     (0, b"fLaC", "FLAC"),
     (0, b"OggS", "Ogg"),
@@ -46,7 +45,6 @@ _FOREIGN = (
     (0, b"wvpk", "WavPack"),
     (0, b"MAC ", "Monkey's Audio"),
     (0, b"TTA1", "True Audio"),
-    (0, b"BW64", "BW64"),
     (28, b"\x7fFLAC", "Ogg FLAC"),
     (28, b"Speex", "Ogg Speex"),
 )
@@ -70,7 +68,7 @@ def is_audio(path: str | os.PathLike[str]) -> bool:
         return True
     try:
         with open(path, "rb") as file:
-            head = file.read(4 * 188 + 1)
+            head = file.read(HEAD_BYTES)
     except OSError:
         return False
     if any(head[at : at + len(signature)] == signature for at, signature, _ in _BASE):
