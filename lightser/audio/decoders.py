@@ -158,7 +158,7 @@ def _open(
     import av
 
     try:
-        decoder = stack.enter_context(open_ffmpeg(file, name, kind, track))
+        foreign = stack.enter_context(open_ffmpeg(file, name, kind, track))
     except (av.FFmpegError, ValueError, NoSound) as error:
         if isinstance(error, NoSound) and not reason:
             raise
@@ -168,9 +168,9 @@ def _open(
                 "copy it again"
             ) from error
         raise _not_read(name, head, sound, reason) from error
-    decoder.is_cut |= sound.is_cut
-    decoder.following = partial(_following, decoder, file, head, name, track)
-    return decoder
+    foreign.is_cut |= sound.is_cut
+    foreign.following = partial(_following, foreign, file, head, name, track)
+    return foreign
 
 
 def _has_ffmpeg() -> bool:

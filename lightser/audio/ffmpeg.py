@@ -214,7 +214,7 @@ def _decoder_of(name: str, like: Any) -> Any:
     import av
 
     try:
-        codec = av.CodecContext.create(name, "r")
+        codec: Any = av.CodecContext.create(name, "r")
     except (av.FFmpegError, ValueError):  # not built in
         return None
     codec.options = {"request_sample_fmt": "flt"}
@@ -229,7 +229,8 @@ def _open(file: BinaryIO) -> Any:
 
     file.seek(0)
     # From 19 on, PyAV keeps what is no UTF-8 in a tag; before that it had to be asked to.
-    lenient = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+    is_new = int(av.__version__.split(".")[0]) >= 19
+    lenient: dict[str, Any] = {} if is_new else {"metadata_errors": "ignore"}
     return av.open(_Bytes(file), options={"format_whitelist": _ALLOWED}, **lenient)
 
 

@@ -136,7 +136,7 @@ def _sound(file: BinaryIO, link: _Link, end: int, *, is_alone: bool) -> Sound:
         at = 27 + page[26] + 12
         head[at : at + 4] = (48_000).to_bytes(4, "little")
         head[22:26] = bytes(4)
-        head[22:26] = _checksum(head).to_bytes(4, "little")
+        head[22:26] = _checksum(bytes(head)).to_bytes(4, "little")
         sound = replace(sound, file=splice(file, bytes(head), (link.start + size, end)))
     if link.odd_at is not None and not link.is_lossy:
         rate = 48_000 if is_opus else int.from_bytes(link.head[12:16], "little") or 1

@@ -55,20 +55,25 @@ class Playback:
         *,
         fast: bool,
         recorded_at: Callable[[int], None] = lambda _: None,
+        track: int | None = None,
     ):
         from lightser.audio.files import audio_info
 
         if not Path(path).is_fifo():  # which can be read but once
-            audio_info(path)  # refuses what cannot be played, before anything is drawn
+            audio_info(path, track=track)  # refuses what cannot be played, before anything is drawn
         self.name, self.sample_rate, self.paused = path, sample_rate, False
-        self._fast, self._recorded_at = fast, recorded_at
+        self._fast, self._recorded_at, self._track = fast, recorded_at, track
 
     def chunks(self) -> Iterator[Wave | None]:
         from lightser.audio.channels import stream_mixed
 
         due = None
         for wave in stream_mixed(
-            self.name, self.sample_rate, block_s=CHUNK_S, recorded_at=self._recorded_at
+            self.name,
+            self.sample_rate,
+            block_s=CHUNK_S,
+            recorded_at=self._recorded_at,
+            track=self._track,
         ):
             if due is None:  # now, not before a pipe has been read to its end
                 due = time.monotonic()
