@@ -298,7 +298,7 @@ def test_folders_are_labels_and_a_pattern_finds_the_speaker(tmp_path):
     touch(tmp_path, "anger/03a.wav", "anger/08/deep.ogg", "joy/12b.flac", "notes.txt", "top.wav")
     touch(tmp_path, "anger/._03a.wav", ".cache/x.wav")
     with pytest.warns(LightserWarning, match="in no folder by label is left out: top.wav$"):
-        table = load_corpus("folder", tmp_path, speaker=r"/(\d\d)")
+        table = CORPORA["folder"].load(tmp_path, speaker=r"/(\d\d)")
     assert list(table["label"]) == ["anger", "anger", "joy"]
     assert list(table["speaker"]) == ["03", "08", "12"]
     assert list(table["utterance"]) == ["03a", "deep", "12b"]
@@ -309,11 +309,19 @@ def test_no_file_of_a_folder_by_label_is_lost_without_a_word(tmp_path):
     touch(tmp_path, "anger/a.wma", "anger/b.wav", "fear/c.wav")
     os.mkfifo(tmp_path / "anger/pipe.wav")
     (tmp_path / "joy").symlink_to(tmp_path / "fear")
-    table = load_corpus("folder", tmp_path, speaker=r"/(\w)")
+    with pytest.warns(LightserWarning, match=r"left out: 1 \(anger/pipe.wav\)"):
+        table = load_corpus("folder", tmp_path, speaker=r"/(\w)")
     assert list(table["utterance"]) == ["anger/a", "anger/b", "fear/c", "joy/c"]
     touch(tmp_path, "anger/b.flac")
     with pytest.raises(BadCorpus, match=r"b\.flac and .*b\.wav are the same utterance; keep one"):
         load_corpus("folder", tmp_path, speaker=r"/(\w)")
+
+
+def test_what_is_passed_over_in_a_folder_by_label_is_surplus(tmp_path):
+    touch(tmp_path, "anger/a.3gpp", "anger/b.awb", "joy/c.mov", "joy/d.qta", "joy/e.txt")
+    with pytest.warns(LightserWarning, match=r"surplus files, left out: 1 \(joy/e.txt\)"):
+        table = load_corpus("folder", tmp_path, speaker=r"/(\w)")
+    assert list(table["utterance"]) == ["a", "b", "c", "d"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")

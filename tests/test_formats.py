@@ -102,7 +102,7 @@ def recordings(draw: st.DrawFn) -> list[Row]:
 @settings(max_examples=100, deadline=None)
 @given(rows=recordings())
 def test_spans_follow_one_another_and_leave_nothing_out(rows: list[Row]) -> None:
-    spans = spans_of(rows)[None]
+    spans = spans_of(rows)[""]
     assert (spans[0].start, spans[-1].end) == (rows[0].start, rows[-1].end)
     for before, after in itertools.pairwise(spans):
         assert before.end == after.start and before.label != after.label
@@ -112,7 +112,7 @@ def test_spans_follow_one_another_and_leave_nothing_out(rows: list[Row]) -> None
 @settings(max_examples=100, deadline=None)
 @given(rows=recordings())
 def test_the_middle_of_a_segment_is_in_a_span_of_its_label(rows: list[Row]) -> None:
-    spans = spans_of(rows)[None]
+    spans = spans_of(rows)[""]
     for segment in rows:
         middle = (segment.start + segment.end) / 2
         assert any(s.start <= middle <= s.end and s.label == segment.label for s in spans)
@@ -120,7 +120,7 @@ def test_the_middle_of_a_segment_is_in_a_span_of_its_label(rows: list[Row]) -> N
 
 def test_segments_that_do_not_overlap_are_spans_as_they_are() -> None:
     rows = [row(0, 1, "anger"), row(1, 2, "fear"), row(5, 6, "fear")]
-    spans = spans_of(rows)[None]
+    spans = spans_of(rows)[""]
     assert [(s.start, s.end, s.label) for s in spans] == [
         *((0, 1, "anger"), (1, 2, "fear"), (5, 6, "fear")),
     ]
@@ -129,8 +129,8 @@ def test_segments_that_do_not_overlap_are_spans_as_they_are() -> None:
 def test_channels_have_spans_of_their_own() -> None:
     rows = [row(0, 1, "anger", 2), row(0, 1, "fear", 1), row(1, 2, "anger", 2)]
     spans = spans_of(rows)
-    assert list(spans) == [1, 2]
-    assert [(s.start, s.end, s.label) for s in spans[2]] == [(0, 2, "anger")]
+    assert list(spans) == ["channel 1", "channel 2"]
+    assert [(s.start, s.end, s.label) for s in spans["channel 2"]] == [(0, 2, "anger")]
 
 
 # Praat
@@ -162,7 +162,7 @@ def test_a_textgrid_has_the_spans_and_silence_is_empty(call: Call, talk: Path) -
     code, text, _ = call(*words, "--format", "textgrid")
     assert code == 0
     rows = [Row(**r) for r in json.loads(call(*words, "--format", "json")[1])]
-    spans = spans_of(rows)[None]
+    spans = spans_of(rows)[""]
     found = tiers(text)
     assert list(found) == ["emotion", "confidence"]
     assert [text for _, _, text in found["emotion"]] == [
@@ -207,7 +207,7 @@ def test_praat_itself_reads_the_textgrid(call: Call, talk: Path, tmp_path: Path)
 def test_audacity_labels_are_spans_between_tabs(call: Call, talk: Path) -> None:
     words = [talk, "--window", 1, "--vad"]
     rows = [Row(**r) for r in json.loads(call(*words, "--format", "json")[1])]
-    spans = [span for span in spans_of(rows)[None] if span.label != SILENCE]
+    spans = [span for span in spans_of(rows)[""] if span.label != SILENCE]
     lines = [line.split("\t") for line in call(*words, "--format", "audacity")[1].splitlines()]
     assert [(float(a), float(b)) for a, b, _ in lines] == [
         (pytest.approx(s.start, abs=1e-5), pytest.approx(s.end, abs=1e-5)) for s in spans

@@ -26,11 +26,13 @@ from model_folder import ANGER, HAPPINESS, LABELS, SADNESS, write_model
 from PIL import Image
 
 from lightser import Recognizer, Segment, Stream, bundled
+from lightser.audio.signatures import is_audio
 from lightser.card import read_card
 from lightser.cli import main
 from lightser.cli.predict import finer
 from lightser.cli.row_table import clock, shares
-from lightser.inference.finding import find_audio, is_audio
+from lightser.errors import LightserWarning
+from lightser.inference.finding import find_audio
 from lightser.report.clip import edges_of, envelope, timeline
 from lightser.report.colours import EMOTION_COLOURS, colours_of
 
@@ -151,7 +153,8 @@ def test_segments_before_the_damage_are_kept(call: Call, tmp_path: Path) -> None
 
 def test_a_folder_gives_its_audio_and_nothing_else(call: Call, clips: Path) -> None:
     said = call("predict", clips, "--format", "csv")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.err.count("\n")) == (0, 1)  # of the one that is no audio
+    assert f"{clips}: 1 file is not audio and is passed over: notes.txt" in said.err
     names = [row["file"] for row in csv.DictReader(io.StringIO(said.out))]
     assert [os.path.relpath(name, clips) for name in names] == [
         "anger.flac",
@@ -197,7 +200,11 @@ def test_names_that_give_nothing_are_reported(call: Call, tmp_path: Path) -> Non
         ("a.csv", b"file,label", False),
         ("a.jpg", b"\xff\xd8\xff\xe0", False),
         ("a.txt", b"\xff\xfeh\x00i\x00", False),  # UTF-16
-        ("a.avi", b"RIFF\x00\x00\x00\x00AVI ", False),
+        ("a", b"RIFF\x00\x00\x00\x00AVI ", True),
+        ("voice note", b"\0\0\0\x18ftypM4A ", True),
+        ("a.heic", b"\0\0\0\x18ftypheic", False),
+        ("a.txt", b"MAC addresses", False),
+        ("a.ts", b"import { a } from 'b'", False),
         ("a", b"", False),
     ],
 )
@@ -208,10 +215,26 @@ def test_audio_is_known_by_its_name_or_its_first_bytes(
     assert is_audio(str(tmp_path / name)) == verdict
 
 
+def test_what_a_folder_holds_and_is_no_audio_is_named_and_counted(
+    call: Call, tmp_path: Path
+) -> None:
+    talks = tmp_path / "talks"
+    for name in ("a.docx", "b.xlsx", ".hidden", "c/d.txt", "e.pdf"):
+        (talks / name).parent.mkdir(parents=True, exist_ok=True)
+        (talks / name).write_text("x")
+    copyfile(ANGER, talks / "clip.wav")
+    said = call("predict", talks)
+    assert said.code == 0
+    assert "4 files are not audio and are passed over: a.docx, b.xlsx, e.pdf and 1 more" in said.err
+    said = call("predict", talks, "--out", tmp_path / "x.csv", "--workers", 1)
+    assert "4 files are not audio and are passed over" in said.err
+
+
 def test_a_pipe_in_a_folder_does_not_make_us_wait(tmp_path: Path) -> None:
     for name in ("pipe", "pipe.wav"):
         os.mkfifo(tmp_path / name)
-    files, problems = find_audio([str(tmp_path)])
+    with pytest.warns(LightserWarning, match="2 files are not audio"):
+        files, problems = find_audio([str(tmp_path)])
     assert files == [] and len(problems) == 1
 
 
@@ -305,7 +328,7 @@ def test_one_bad_file_does_not_stop_the_rest(call: Call, clips: Path) -> None:
     said = call("predict", clips, "--format", "jsonl")
     assert said.code == 2
     assert len(said.out.splitlines()) == 3
-    first, *reasons = said.err.splitlines()
+    _, first, *reasons = said.err.splitlines()
     assert first == "lightser: 2 could not be recognised, the rest is done:"
     assert ["broken.wav" in reasons[0], "still.wav: silent" in reasons[1]] == [True, True]
 

@@ -17,6 +17,7 @@ def stream_mixed(
     *,
     block_s: float = 10.0,
     recorded_at: Callable[[int], None] = lambda _: None,
+    track: int | None = None,
 ) -> Iterator[Samples]:
     """Yield float32 blocks ``[N]`` of all channels, mixed as :class:`Downmix` does; else as below.
 
@@ -25,7 +26,7 @@ def stream_mixed(
         MissingExtra: if its format needs the extra ``codecs``.
     """
     check_rate(sample_rate, "sample_rate")
-    with _open(source) as (decoder, name):
+    with _open(source, track) as (decoder, name):
         recorded_at(decoder.sample_rate)
         blocks = (block for _, block in _checked(decoder, name))
         mono = _mono(blocks, Downmix(decoder.sample_rate, name))
@@ -41,6 +42,7 @@ def stream_channels(
     *,
     block_s: float = 10.0,
     recorded_at: Callable[[int], None] = lambda _: None,
+    track: int | None = None,
 ) -> Iterator[Samples]:
     """Yield float32 blocks ``[N, C]`` of a file at ``sample_rate`` hertz; see ``stream_audio``.
 
@@ -52,13 +54,14 @@ def stream_channels(
         sample_rate: hertz, of the result.
         block_s: seconds of a block.
         recorded_at: is called with the file's own sample rate, before the first block.
+        track: of a file with several, from 1 on; None is the one that a player plays.
 
     Raises:
         BadAudio: as ``stream_audio``.
         MissingExtra: if its format needs the extra ``codecs``.
     """
     check_rate(sample_rate, "sample_rate")
-    with _open(source) as (decoder, name):
+    with _open(source, track) as (decoder, name):
         recorded_at(decoder.sample_rate)
         blocks = (block for _, block in _checked(decoder, name))
         yield from _regroup(

@@ -1,26 +1,21 @@
-"""What the bytes of a file say about it: which container, and whether its end is missing.
+"""What a file says of its sound, and a view of it that a decoder reads to its end.
 
-Extensions lie; the first bytes do not. Only what the base decoder (libsndfile) cannot open, or does
-not tell us, is looked at here.
+Headers lie, and then libsndfile silently drops what they do not count: a size that was never filled
+in, or has wrapped at 4 GiB, a second chunk of data, a file that stands behind another. Only what it
+does not tell us is looked at here; why, and why not more, stands in
+docs/decisions/0015-who-decodes-what.md.
 """
 
+import bisect
+import io
+import itertools
 import math
 import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
-
-HEAD_BYTES = 64
-
-# In a folder, what is named like audio is taken for audio, so that a broken file is reported and
-# not passed over. Films are not; name them one by one.
-EXTENSIONS = (
-    *(".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
-    *(".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".wv", ".ape", ".tta"),
-    *(".m4a", ".m4b", ".aac", ".weba", ".webm", ".wma", ".amr", ".3gp"),
-)
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Literal
 
 # Lengths that a program writes when it cannot go back to fill in the true one (a pipe): the largest
 # number that fits, less a header. They promise nothing.
@@ -28,89 +23,129 @@ _STREAMED = (
     *(range(2**31 - 2**16, 2**31 + 1), range(2**32 - 2**16, 2**32)),
     *(range(2**63 - 2**16, 2**63), range(2**64 - 2**16, 2**64)),
 )
+_SCAN_BYTES = 2**20
 
-_BEGINS, _ENDS = 2, 4  # flags of an Ogg page (RFC 3533, section 6)
 
-# WAV codecs that libsndfile decodes; https://www.rfc-editor.org/rfc/rfc2361
-_WAV_CODECS = {
-    0x0001,  # PCM
-    0x0002,  # Microsoft ADPCM
-    0x0003,  # IEEE float
-    0x0006,  # A-law
-    0x0007,  # mu-law
-    0x0011,  # IMA ADPCM
-    0x0031,  # GSM 6.10
-    0x0055,  # MPEG layer III
-    0xFFFE,  # extensible: the codec is further in
+class _Splice(io.RawIOBase):
+    """Bytes and stretches of a file, one behind another, as one seekable file."""
+
+    def __init__(self, file: BinaryIO, pieces: tuple["bytes | tuple[int, int]", ...]):
+        super().__init__()
+        self._file, self._pieces = file, pieces
+        sizes = (len(p) if isinstance(p, bytes) else max(p[1] - p[0], 0) for p in pieces)
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        if self._at >= self._starts[-1]:
+            return 0
+        n = bisect.bisect_right(self._starts, self._at) - 1
+        piece, inside = self._pieces[n], self._at - self._starts[n]
+        wanted = min(memoryview(buffer).nbytes, self._starts[n + 1] - self._at)
+        if isinstance(piece, bytes):
+            data = piece[inside : inside + wanted]
+        else:
+            self._file.seek(piece[0] + inside)
+            data = self._file.read(wanted)
+        memoryview(buffer).cast("B")[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def splice(file: BinaryIO, *pieces: bytes | tuple[int, int]) -> BinaryIO:
+    """Return bytes and stretches (first byte, byte behind the last) of ``file`` as one file."""
+    return io.BufferedReader(_Splice(file, pieces))
+
+
+def size_of(file: BinaryIO) -> int:
+    """Return the number of bytes of a file."""
+    return file.seek(0, os.SEEK_END)
+
+
+def find(file: BinaryIO, pattern: "re.Pattern[bytes]", at: int) -> int | None:
+    """Return the first byte from ``at`` on where a pattern, of 64 bytes at most, matches."""
+    while True:
+        file.seek(at)
+        block = file.read(_SCAN_BYTES)
+        if match := pattern.search(block):
+            return at + match.start()
+        if len(block) <= 64:
+            return None
+        at += len(block) - 64
+
+
+# Files that stand one behind another. What begins with one of these, begins anew.
+_BEGINNINGS = {
+    b"fLaC": rb"fLaC\0\0\0\x22",
+    b"#!AM": rb"#!AMR(-WB)?\n",
+    b"FLV\1": rb"FLV\x01[\x00-\x05]\0\0\0\x09",
+    b"\x1a\x45\xdf\xa3": rb"\x1a\x45\xdf\xa3.{4,40}(webm|matroska)",
+    b"\x30\x26\xb2\x75": rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",
+    b".snd": rb"\.snd\0\0",
+    b"TTA1": rb"TTA1[\x01\x03]\0",
+    b"wvpk": rb"wvpk.{4}..\0\0.{4}\0\0\0\0",
+    b"MAC ": rb"MAC [\x6c-\xb4]\x0f",
+    b"ftyp": rb"\0\0\0.ftyp[ -~]{4}",
+    b"caff": rb"caff\0\x01\0\0desc",
+    b"RIFF": rb"(RIFF|RF64|BW64|RIFX).{4}(WAVE|AVI )",
+    b"FORM": rb"FORM.{4}(AIFF|AIFC|8SVX|16SV)",
+    b"riff": re.escape(b"riff\x2e\x91\xcf\x11"),
 }
 
 
-@dataclass(frozen=True)
-class Container:
-    """A container that needs FFmpeg: its name for people, and the demuxer that opens it."""
-
-    name: str
-    demuxer: str
-    # False where the length that FFmpeg reports is a guess from the bit rate.
-    knows_its_length: bool = True
+def next_beginning(file: BinaryIO, head: bytes, at: int) -> int | None:
+    """Return where, from byte ``at`` on, another file of the kind of ``head`` begins."""
+    pattern = _beginning(head)
+    return find(file, pattern, at) if pattern else None
 
 
-# (offset, bytes there, container). The demuxer is named, so that FFmpeg never guesses: one of
-# its guesses is a playlist, which would make it open other files and addresses.
-_SIGNATURES = (
-    (4, b"ftyp", Container("M4A/MP4", "mov")),
-    (4, b"moov", Container("QuickTime", "mov")),
-    (4, b"mdat", Container("QuickTime", "mov")),
-    (0, b"\x1a\x45\xdf\xa3", Container("WebM/Matroska", "matroska")),
-    (0, b"\xff\xf1", Container("AAC", "aac", knows_its_length=False)),
-    (0, b"\xff\xf9", Container("AAC", "aac", knows_its_length=False)),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Container("WMA/ASF", "asf")),
-    (0, b"#!AMR", Container("AMR", "amr", knows_its_length=False)),
-    (0, b"FLV\x01", Container("FLV", "flv")),
-    (8, b"AVI ", Container("AVI", "avi", knows_its_length=False)),
-    (0, b"\x00\x00\x01\xba", Container("MPEG program stream", "mpeg", knows_its_length=False)),
-    (0, b"wvpk", Container("WavPack", "wv")),
-    (0, b"MAC ", Container("Monkey's Audio", "ape")),
-    (0, b"TTA1", Container("True Audio", "tta")),
-    (28, b"\x7fFLAC", Container("Ogg FLAC", "ogg")),
-    (28, b"Speex", Container("Ogg Speex", "ogg")),
-    (28, b"aac ", Container("CAF AAC", "caf")),
-)
-_MPEG_TS = Container("MPEG transport stream", "mpegts", knows_its_length=False)
+def _begins(file: BinaryIO, head: bytes, at: int, end: int) -> bool:
+    """Say whether another file of the kind of ``head`` begins at byte ``at``."""
+    if at >= end or not (pattern := _beginning(head)):
+        return False
+    file.seek(at)
+    return pattern.match(file.read(64)) is not None
 
 
-def foreign_container(file: BinaryIO) -> Container | None:
-    """Return the container of ``file`` if it is a known one that libsndfile cannot open."""
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    for offset, signature, container in _SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return container
-    # A transport stream has no signature but a sync byte for each packet of 188 bytes.
-    file.seek(0)
-    if file.read(4 * 188 + 1)[::188] == b"\x47" * 5:
-        return _MPEG_TS
-    if head[:4] == b"RIFF" and (layout := _layout(head)):
-        for chunk in _chunks(file, layout):
-            if chunk.name == b"fmt ":
-                file.seek(chunk.start)
-                codec = int.from_bytes(file.read(2), "little")
-                if codec not in _WAV_CODECS:
-                    return Container(f"WAV with codec 0x{codec:04x}", "wav")
-                break
-    return None
+def _beginning(head: bytes) -> "re.Pattern[bytes] | None":
+    key = b"ftyp" if head[4:8] == b"ftyp" else head[:4]
+    key = b"RIFF" if key in (b"RF64", b"BW64", b"RIFX") else key
+    return re.compile(_BEGINNINGS[key], re.DOTALL) if key in _BEGINNINGS else None
+
+
+# Of WAV, those that libsndfile decodes: PCM, ADPCM, float, A-law, mu-law, IMA ADPCM, GSM 6.10, and
+# extensible, whose codec is further in; https://www.rfc-editor.org/rfc/rfc2361
+_CODECS = (1, 2, 3, 6, 7, 0x11, 0x31, 0xFFFE)
+
+
+# WAV, AIFF, CAF, W64, SVX: chunks of a name, a size, the content, and padding
 
 
 @dataclass(frozen=True)
 class _Layout:
     """How the chunks of a file stand: a name, a size, the content, and padding."""
 
+    magic: bytes  # with which a file begins
     first: int  # byte at which they begin
     order: Literal["little", "big"]  # of the bytes of a size
     name: int = 4  # bytes
     size: int = 4  # bytes
     step: int = 2  # each begins at a multiple of it
-    sizes_count_all: bool = False  # name and size, too
+    counted: int = 0  # bytes of name and size that the size counts, too
 
 
 _W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
@@ -119,13 +154,13 @@ _W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
 def _layout(head: bytes) -> _Layout | None:
     """Return the layout of a file in chunks that holds nothing but sound."""
     if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
-        return _Layout(12, "big" if head[:4] == b"RIFX" else "little")
+        return _Layout(head[:4], 12, "big" if head[:4] == b"RIFX" else "little")
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
-        return _Layout(12, "big")
+        return _Layout(head[:4], 12, "big")
     if head[:4] == b"caff":
-        return _Layout(8, "big", size=8, step=1)
+        return _Layout(head[:4], 8, "big", size=8, step=1)
     if head[:16] == _W64:
-        return _Layout(40, "little", name=16, size=8, step=8, sizes_count_all=True)
+        return _Layout(_W64, 40, "little", name=16, size=8, step=8, counted=24)
     return None
 
 
@@ -134,64 +169,232 @@ class _Chunk:
     name: bytes
     start: int  # byte where its content begins
     size: int  # bytes of content, as declared
+    field: tuple[int, int]  # byte where the size stands, and how many bytes it has
 
 
-def _chunks(file: BinaryIO, layout: _Layout) -> Iterator[_Chunk]:
-    """Walk over the chunks of a file, as far as they are there."""
-    size_of_data = None  # of RF64, whose own field is too narrow
-    at, end, header = layout.first, file.seek(0, os.SEEK_END), layout.name + layout.size
+def _chunks(file: BinaryIO, layout: _Layout, at: int, end: int) -> Iterator[_Chunk]:
+    """Walk over the chunks of a file from byte ``at`` on, as far as they are there."""
+    of_data = None  # its size in RF64, whose own field is too narrow, and where that stands
+    header = layout.name + layout.size
     for _ in range(1000):  # more chunks than any recorder writes; a hostile file ends here
         if at + header > end:
             return
         file.seek(at)
         name, field = file.read(layout.name), file.read(layout.size)
-        size = int.from_bytes(field, layout.order)
-        if layout.sizes_count_all:
-            size = max(size - header, 0)
+        size = max(int.from_bytes(field, layout.order) - layout.counted, 0)
+        place = at + layout.name, layout.size
         if name == b"ds64":
-            size_of_data = int.from_bytes(file.read(16)[8:], "little")
-        if name == b"data" and size_of_data is not None:
-            size = size_of_data
-        yield _Chunk(name, at + header, size)
+            of_data = int.from_bytes(file.read(16)[8:], "little"), (at + header + 8, 8)
+        if name == b"data" and of_data is not None:
+            size, place = of_data
+        yield _Chunk(name, at + header, size, place)
         at += header + size
         at += -at % layout.step
+        if at > end:
+            return
 
 
 @dataclass(frozen=True)
-class Extent:
-    """How many bytes of sound a file declares, and how many are there."""
+class Sound:
+    """A file, or one of several that stand one behind another, as it is to be decoded.
 
-    declared: int
-    present: int
-
-
-def sound_bytes(file: BinaryIO) -> Extent | None:
-    """Return the extent of the sound in a file that declares it; None in others.
-
-    These are WAV, AIFF, CAF, W64, AU, SVX, VOC and NIST SPHERE. A length that the writer could not
-    know is taken to be what is there.
+    Attributes:
+        file: itself, or a view in which the header is put right.
+        declared: bytes of sound; None where it does not say.
+        present: bytes of sound that are there.
+        count: frames, where it says so of a coding in blocks.
+        warning: what is not as it should be, and is heard all the same.
+        mpeg: where the sound is MPEG audio behind another header: that sound.
+        is_cut: whether it breaks off in a way that says so.
+        is_irregular: why libsndfile does not hear it right, or "".
+        foreign: what people call it if libsndfile lacks its coding, or "".
     """
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    sound = None
+
+    file: BinaryIO
+    declared: int | None = None
+    present: int = 0
+    count: int | None = None
+    warning: str = ""
+    mpeg: BinaryIO | None = None
+    is_cut: bool = False
+    is_irregular: str = ""
+    foreign: str = ""
+
+
+def sounds(file: BinaryIO, head: bytes) -> list[Sound]:
+    """Return what there is to decode in a file, by its first bytes: as a rule itself alone."""
+    end = size_of(file)
+    if head[:4] == b"BW64":  # as RF64, but for the name
+        file, head = splice(file, b"RF64", (4, end)), b"RF64" + head[4:]
     if layout := _layout(head):
-        chunks = _chunks(file, layout)
-        sound = next((c for c in chunks if c.name[:4] in (b"data", b"SSND", b"BODY")), None)
-    elif head[:4] in (b".snd", b"dns.") and len(head) >= 12:  # AU has no chunks
-        start, size = struct.unpack_from(">2I" if head[0] == ord(".") else "<2I", head, 4)
-        sound = _Chunk(b"", start, size)
-    elif head[:8] == b"NIST_1A\n":
-        sound = _sphere_sound(file)
-    elif head[:20] == b"Creative Voice File\x1a":
-        return _voc_extent(file)
-    if sound is None:
+        return _in_chunks(file, layout, end)
+    if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
+        return _in_au(file, head, end)
+    if head[:4] == b"fLaC":
+        return _in_flac(file, head)
+    if head[:8] == b"NIST_1A\n":
+        return [_in_sphere(file, end)]
+    if head[:20] == b"Creative Voice File\x1a":
+        return [_in_voc(file, end)]
+    if head[:4] == b"#!AM" and (at := next_beginning(file, head, 4)):
+        return [Sound(splice(file, (0, at))), *sounds(splice(file, (at, end)), head)]
+    return [Sound(file)]
+
+
+def _in_chunks(file: BinaryIO, layout: _Layout, end: int) -> list[Sound]:
+    fmt, count = b"", None
+    for data in _chunks(file, layout, layout.first, end):
+        if data.name[:4] in (b"data", b"SSND", b"BODY"):
+            break
+        file.seek(data.start)
+        if data.name == b"fmt ":
+            fmt = file.read(2)
+        elif data.name == b"fact":
+            count = int.from_bytes(file.read(4), layout.order)
+    else:
+        return [Sound(file)]
+    present = end - data.start
+    if any(data.size in lengths for lengths in _STREAMED) and data.size > present:
+        parts, behind = [(data.start, end)], end
+    else:
+        parts, behind = _more_data(file, layout, data, end)
+    total = sum(stop - start for start, stop in parts)
+    sound = Sound(file, total, present, count)
+    if total > data.size:
+        why = f"its header counts {data.size:,} bytes of sound, and {total:,} are there"
+        fixed = _with_size(file, layout, data, parts)
+        sound = Sound(fixed, total, total, warning=f"{why}; all are heard")
+    elif total < data.size and layout.magic in (b"caff", _W64):  # libsndfile wants a number
+        sound = Sound(_with_size(file, layout, data, parts), total, total)
+    more = []
+    if _begins(file, layout.magic, behind, end):
+        rest = splice(file, (behind, end))
+        more = sounds(rest, rest.read(64))
+        sound = replace(sound, file=splice(file, (0, behind)), present=behind - data.start)
+    codec = int.from_bytes(fmt, layout.order)
+    if codec in (0x50, 0x55):
+        sound = replace(sound, mpeg=splice(file, *parts))
+    elif fmt and codec not in _CODECS:
+        sound = replace(sound, foreign=f"WAV with codec 0x{codec:04x}")
+    return [sound, *more]
+
+
+def _more_data(
+    file: BinaryIO, layout: _Layout, data: _Chunk, end: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return all stretches of sound, and the byte behind them and what else is of the file."""
+    parts = [(data.start, data.start + data.size)]
+    behind = parts[0][1] + -parts[0][1] % layout.step
+    if behind >= end:
+        return parts, end
+    if not _is_name(file, behind) and _is_name(file, parts[0][1]):  # its writer did not pad
+        behind = parts[0][1]
+    first = behind
+    for chunk in _chunks(file, layout, behind, end):
+        if chunk.name == layout.magic or not chunk.name[:4].isascii():
+            break
+        if not _is_name(file, behind) or chunk.start + chunk.size > end + layout.step:
+            break
+        behind = chunk.start + chunk.size
+        if chunk.name == b"data":
+            parts.append((chunk.start, behind))
+        behind += -behind % layout.step
+    file.seek(behind)
+    tag = file.read(4)
+    if (
+        behind == first < end - 8
+        and tag not in (layout.magic[:4], b"APET")
+        and tag[:3] not in (b"TAG", b"ID3")
+        and find(file, re.compile(rb"[^\0]"), behind) is not None  # padding
+    ):
+        return [(data.start, end)], end
+    return parts, min(behind, end)
+
+
+def _is_name(file: BinaryIO, at: int) -> bool:
+    """Say whether four letters, as name a chunk, stand at a byte."""
+    file.seek(at)
+    return re.fullmatch(rb"[ -~]{4}", file.read(4)) is not None
+
+
+def _with_size(
+    file: BinaryIO, layout: _Layout, data: _Chunk, parts: list[tuple[int, int]]
+) -> BinaryIO:
+    """Return ``file`` with the true size of its sound in its header."""
+    total, (at, width) = sum(stop - start for start, stop in parts), data.field
+    if layout.magic == b"RIFF" and total >= 2**32 - 2**16:
+        ds64 = struct.pack("<4sI3QI", b"ds64", 28, total, total, 0, 0)
+        start = b"RF64\xff\xff\xff\xffWAVE" + ds64
+        return splice(file, start, (12, at), b"\xff" * 4, *parts)
+    field = (total + layout.counted).to_bytes(width, layout.order)
+    return splice(file, (0, at), field, (at + width, data.start), *parts)
+
+
+def _in_au(file: BinaryIO, head: bytes, end: int) -> list[Sound]:
+    """Return what an AU file holds, which has no chunks."""
+    start, size = struct.unpack_from(">2I" if head[:1] == b"." else "<2I", head, 4)
+    present, behind = end - start, start + size
+    if any(size in lengths for lengths in _STREAMED) and size > present:
+        return [Sound(file, present, present)]
+    if size >= present:
+        return [Sound(file, size, present)]
+    if _begins(file, head, behind, end):
+        rest = splice(file, (behind, end))
+        return [Sound(splice(file, (0, behind)), size, size), *sounds(rest, rest.read(64))]
+    whole = splice(file, (0, 8), b"\xff" * 4, (12, end))
+    why = f"its header counts {size:,} bytes of sound, and {present:,} are there"
+    return [Sound(whole, present, present, warning=f"{why}; all are heard")]
+
+
+def _in_flac(file: BinaryIO, head: bytes) -> list[Sound]:
+    """Compare the count in the header with the number in the last frame (RFC 9639, 9.1)."""
+    least, most = struct.unpack_from(">2H", head, 8)
+    count = int.from_bytes(head[21:26], "big") & (2**36 - 1)
+    file.seek(max(size_of(file) - 2**16, 0))
+    tail = file.read()
+    for match in reversed(list(re.finditer(rb"\xff[\xf8\xf9][^\0-\x0f]", tail))):
+        frame = tail[match.start() : match.start() + 17]
+        if len(frame) > 5 and (until := _flac_frame_end(frame, least == most, least)):
+            break
+    else:
+        return [Sound(file)]
+    if not 0 < count < until:
+        return [Sound(file)]
+    if at := next_beginning(file, head, 4):
+        rest = splice(file, (at, size_of(file)))
+        return [Sound(splice(file, (0, at))), *sounds(rest, rest.read(64))]
+    field = (int.from_bytes(head[18:26], "big") - count + until).to_bytes(8, "big")
+    why = f"its header counts {count:,} samples, and {until:,} are there; all are heard"
+    return [Sound(splice(file, (0, 18), field, (26, size_of(file))), warning=why)]
+
+
+def _flac_frame_end(frame: bytes, is_fixed: bool, block: int) -> int | None:
+    """Return the number of the sample behind a frame, by its header; None if it is not one."""
+    code, first = frame[2] >> 4, frame[4]
+    more = 0 if first < 0x80 else 8 - (first ^ 0xFF).bit_length() - 1  # bytes, as in UTF-8
+    number = first if not more else first & (0x3F >> more)
+    at = 5 + more
+    for byte in frame[5:at]:
+        number = number << 6 | byte & 0x3F
+    if code in (6, 7):
+        size = int.from_bytes(frame[at : at + code - 5], "big") + 1
+        at += code - 5
+    else:
+        size = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
+    at += {12: 1, 13: 2, 14: 2}.get(frame[2] & 15, 0)
+    crc = 0
+    for byte in frame[: at + 1]:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07) & 0xFF if crc & 0x80 else crc << 1
+    if crc or at >= len(frame):
         return None
-    present = max(file.seek(0, os.SEEK_END) - sound.start, 0)
-    return Extent(present if _is_streamed(sound.size) else sound.size, present)
+    is_numbered = is_fixed and frame[1] == 0xF8
+    return (number * block if is_numbered else number) + size
 
 
-def _sphere_sound(file: BinaryIO) -> _Chunk | None:
-    """Return where the sound of a NIST SPHERE file is, if its header says how much it is."""
+def _in_sphere(file: BinaryIO, end: int) -> Sound:
+    """Return what the header of a NIST SPHERE file says."""
     file.seek(8)
     begin = file.read(8).strip()  # "   1024\n"
     header = file.read(int(begin)) if begin.isdigit() else b""
@@ -199,13 +402,13 @@ def _sphere_sound(file: BinaryIO) -> _Chunk | None:
     try:
         counts = [int(fields[k]) for k in (b"sample_count", b"channel_count", b"sample_n_bytes")]
     except KeyError:
-        return None
-    return _Chunk(b"", int(begin), math.prod(counts))
+        return Sound(file)
+    return Sound(file, math.prod(counts), end - int(begin))
 
 
-def _voc_extent(file: BinaryIO) -> Extent | None:
-    """Return the extent of a Creative Voice file: blocks of a type, 24 bits of size, content."""
-    end, declared, present = file.seek(0, os.SEEK_END), 0, 0
+def _in_voc(file: BinaryIO, end: int) -> Sound:
+    """Return what a Creative Voice file says: blocks of a type, 24 bits of size, content."""
+    declared, present = 0, 0
     file.seek(20)
     at = int.from_bytes(file.read(2), "little")
     for _ in range(1000):
@@ -218,58 +421,19 @@ def _voc_extent(file: BinaryIO) -> Extent | None:
             declared += size
             present += min(size, end - at - 4)
         at += 4 + size
-    return Extent(declared, present) if declared else None
+    return Sound(file, declared or None, present)
 
 
-def _is_streamed(size: int) -> bool:
-    return any(size in lengths for lengths in _STREAMED)
+_ASF_FACTS = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"
 
 
-def ends_early(file: BinaryIO) -> bool:
-    """Say whether an Ogg or AVI file breaks off in a way that says so."""
+def is_cut_by_size(file: BinaryIO) -> bool:
+    """Say whether an AVI or ASF file is shorter than it says; a long AVI has more parts."""
     file.seek(0)
-    head = file.read(12)
-    if head[:4] == b"OggS":
-        return _is_cut_ogg(file)
-    if head[:4] == b"RIFF" and head[8:] == b"AVI ":  # long ones have more of these, one by one
+    head = file.read(2**13)
+    size = 0
+    if head[8:12] == b"AVI ":
         size = int.from_bytes(head[4:8], "little")
-        return not _is_streamed(size) and size > file.seek(0, os.SEEK_END)
-    return False
-
-
-def _is_cut_ogg(file: BinaryIO) -> bool:
-    """Say whether an Ogg file breaks off inside a page (RFC 3533, section 6)."""
-    page = _last_page(file)
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return True
-    segments = page[27 : 27 + page[26]]
-    return len(page) < 27 + len(segments) + sum(segments)
-
-
-def _last_page(file: BinaryIO) -> bytes:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - 2**16, 0))  # the longest page is 65,307 bytes
-    tail = file.read()
-    return tail[tail.rfind(b"OggS") :]
-
-
-def is_joined_ogg(file: BinaryIO) -> bool:
-    """Say whether a stream of an Ogg file begins where others have gone on already."""
-    at, has_gone_on = 0, False
-    while True:
-        file.seek(at)
-        page = file.read(27 + 255)
-        if len(page) < 27 or page[:4] != b"OggS":
-            return False
-        begins = bool(page[5] & _BEGINS)
-        if begins and has_gone_on:
-            return True
-        has_gone_on = has_gone_on or not begins
-        segments = page[27 : 27 + page[26]]
-        at += 27 + len(segments) + sum(segments)
-
-
-def is_unended_ogg(file: BinaryIO) -> bool:
-    """Say whether the last page of an Ogg file is not marked as the last, as it has to be."""
-    page = _last_page(file)
-    return len(page) > 5 and not page[5] & _ENDS
+    elif head[:4] == b"\x30\x26\xb2\x75" and (at := head.find(_ASF_FACTS)) > 0:
+        size = int.from_bytes(head[at + 40 : at + 48], "little")
+    return size > size_of(file) and not any(size in lengths for lengths in _STREAMED)

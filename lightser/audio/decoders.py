@@ -1,35 +1,27 @@
 """From an open file to blocks of samples: libsndfile for most formats, FFmpeg for the rest.
 
+Who decodes what, and what is looked at before, stands in docs/decisions/0015-who-decodes-what.md.
+
 Shapes: N frames of a block, C channels. A frame is one sample of each channel.
 """
 
-import io
-import os
+import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import BinaryIO, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 
-from lightser.audio.containers import (
-    HEAD_BYTES,
-    Container,
-    ends_early,
-    foreign_container,
-    is_joined_ogg,
-    is_unended_ogg,
-    sound_bytes,
-)
-from lightser.audio.mpeg import scan_mp3
+from lightser.audio.containers import Sound, next_beginning, size_of, sounds, splice
+from lightser.audio.ffmpeg import Ffmpeg, NoSound, open_ffmpeg, spread
+from lightser.audio.libsndfile import Block, Libsndfile, open_libsndfile
+from lightser.audio.mpeg import MpegSound, scan_mpeg
+from lightser.audio.ogg import ogg_sounds
+from lightser.audio.resampler import resampled
+from lightser.audio.signatures import HEAD_BYTES, foreign_name
 from lightser.errors import BadAudio, LightserWarning, MissingExtra
-
-Block: TypeAlias = npt.NDArray[np.float32]
-Got = TypeVar("Got")
-
-_READ_FRAMES = 8192
 
 
 class Decoder(Protocol):
@@ -38,8 +30,10 @@ class Decoder(Protocol):
     format: str  # for people, e.g. "WAV PCM_16"
     sample_rate: int  # hertz
     channels: int
+    tracks: int  # of which one is read
     frames: int | None  # that can be read, if it is certain before reading
     declared: int | None  # frames that the file says it has, if it does
+    slack: int  # frames of the codec by which that may be off
     is_cut: bool  # the file breaks off in a way that says so, though not by how much
 
     def read(self, first: int) -> Iterator[Block]:
@@ -51,288 +45,254 @@ class Decoder(Protocol):
         ...
 
 
+_MOST_PADDING = 8192  # frames by which a coding in blocks fills its last one
+_KNOWN = (b"OggS", b"fLaC", b"RIFF", b"RIFX", b"RF64", b"FORM", b"caff", b".snd", b"riff")
+_LATER_PIECE = (
+    "a later piece of a recording that was made in pieces (MediaRecorder, HLS, DASH), without the "
+    "first; join them in order: cat first second ... > whole"
+)
+# What is often taken for audio, and what helps.
+_NOT_AUDIO = (
+    (
+        rb"version https://git-lfs",
+        "a pointer of Git LFS, not the recording; fetch it: git lfs pull",
+    ),
+    (
+        rb"(\.\./)*(\.git|/)?/?annex/objects/",
+        "a pointer of git-annex, not the recording; fetch it: git annex get",
+    ),
+    (
+        rb"(?i)\s*(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script)",
+        "a web page, not a recording, as a server sends in place of one; download it again",
+    ),
+    (
+        rb"\s*(\xef\xbb\xbf)?<\?xml",
+        "XML, not a recording, as a server sends in place of one; download it again",
+    ),
+    (rb"#EXTM3U|\[playlist\]", "a playlist, not a recording; give the files that it names"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive, not a recording; unpack it"),
+    (
+        rb".{4}(moof|styp|sidx|msdh)|\x1f\x43\xb6\x75|\xa3[\x40-\xff].{0,7}\x81..[\x00\x80]",
+        _LATER_PIECE,
+    ),
+)
+
+
 @contextmanager
-def open_decoder(file: BinaryIO, name: str) -> Iterator[Decoder]:
+def open_decoder(file: BinaryIO, name: str, track: int | None = None) -> Iterator[Decoder]:
     """Open a seekable ``file`` by what it contains; ``name`` is for messages.
 
+    Args:
+        file: what to read.
+        name: for messages.
+        track: from 1 on, of a file with several; None is the one that a player plays.
+
     Raises:
-        BadAudio: if it is empty, not audio, or damaged at its start.
+        BadAudio: if it is empty, not audio, or damaged at its start; or has no such track.
         MissingExtra: if it needs FFmpeg and PyAV is not installed.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
     if not head:
         raise BadAudio(f"{name}: empty (0 bytes); copy or record it again")
-    if container := foreign_container(file):
-        with _open_ffmpeg(file, name, container) as decoder:
-            yield decoder
-    else:
-        with _open_libsndfile(file, name, head) as decoder:
-            yield decoder
+    for pattern, what in _NOT_AUDIO:
+        if re.match(pattern, head, re.DOTALL):
+            raise BadAudio(f"{name}: {what}")
+    parts = _parts(file, head, name)
+    with ExitStack() as stack:
+        decoders = [_open(part, mpeg, name, track, stack) for part, mpeg in parts]
+        if len(decoders) > 1:
+            yield _Joined(decoders, name)
+        else:
+            yield decoders[0]
 
 
-class _Nameless:
-    """A file without its name, whose extension ``.raw`` soundfile would believe.
+def _parts(file: BinaryIO, head: bytes, name: str) -> list[tuple[Sound, MpegSound | None]]:
+    """Return what stands one behind another in a file, and what is known of MPEG audio."""
+    if head[:4] == b"OggS":
+        if not (links := ogg_sounds(file)):
+            raise BadAudio(f"{name}: {_LATER_PIECE}")
+        return [(link, None) for link in links]
+    parts: list[tuple[Sound, MpegSound | None]] = []
+    for sound in sounds(file, head):
+        mpegs = []
+        if sound.mpeg or (
+            sound.declared is None and not (foreign_name(head) or head[:4] in _KNOWN)
+        ):
+            where = sound.mpeg or sound.file
+            mpegs = [(_mpeg_sound(where, mpeg, sound), mpeg) for mpeg in scan_mpeg(where)]
+        parts += mpegs or [(sound, None)]
+    return parts
 
-    libsndfile reads it from C, where what is raised would be printed and forgotten, an interrupt
-    too, and the file be taken to end there. So it is kept, and raised by :meth:`heeded`.
-    """
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self._raised: BaseException | None = None
+def _mpeg_sound(file: BinaryIO, mpeg: MpegSound, holder: Sound) -> Sound:
+    is_cut = mpeg.is_cut or (holder.declared or 0) > holder.present
+    why = "" if mpeg.first.layer == 3 else "libsndfile guesses its length"
+    return Sound(mpeg.view(file), is_cut=is_cut, is_irregular=why)
 
-    def read(self, size: int) -> bytes:
-        return self._kept(self._file.read, size, instead=b"")
 
-    def seek(self, offset: int, whence: int) -> int:
-        if whence == os.SEEK_SET and offset < 0:  # where damage leads it; a disk says the same
-            return -1
-        return self._kept(self._file.seek, offset, whence, instead=0)
-
-    def tell(self) -> int:
-        return self._kept(self._file.tell, instead=0)
-
-    def _kept(self, method: Callable[..., Got], *args: int, instead: Got) -> Got:
+def _open(
+    sound: Sound, mpeg: MpegSound | None, name: str, track: int | None, stack: ExitStack
+) -> Decoder:
+    file = sound.file
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    kind = foreign_name(head) or sound.foreign or None
+    if sound.warning:
+        warnings.warn(f"{name}: {sound.warning}", LightserWarning, stacklevel=2)
+    reason = sound.is_irregular
+    is_mpeg = mpeg is not None
+    # What begins like MPEG audio and is none would only make libmpg123 look for it.
+    is_like_mpeg = head[:3] == b"ID3" or (head[0] == 0xFF and len(head) > 1 and head[1] > 0xE0)
+    if kind is None and is_mpeg >= is_like_mpeg and not (reason and _has_ffmpeg()):
         try:
-            return method(*args)
-        except BaseException as error:
-            self._raised = self._raised or error
-            return instead
-
-    @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Raise what the file raised meanwhile, whatever libsndfile made of it."""
-        try:
-            yield
-        finally:
-            if raised := self._raised:
-                self._raised = None
-                raise raised from None
-
-
-def _reopened(file: BinaryIO) -> int | None:
-    """Return a descriptor of a file on disk, for libsndfile to read without asking Python.
-
-    An interrupt that comes while it asks is lost. None where the file has no name, or only its own
-    object knows where it is: what is inflated as it is read, say.
-    """
-    if os.name != "posix" or not isinstance(getattr(file, "raw", file), io.FileIO):
-        return None
-    try:
-        descriptor = os.open(file.name, os.O_RDONLY)
-    except (OSError, TypeError):
-        return None
-    if os.path.samestat(os.fstat(descriptor), os.fstat(file.fileno())):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-class _Libsndfile:
-    is_cut = False
-
-    def __init__(self, sound: Any, name: str, heeded: Callable[[], AbstractContextManager[None]]):
-        self._sound, self._name, self._heeded = sound, name, heeded
-        self.format = f"{sound.format} {sound.subtype}"
-        self.sample_rate: int = sound.samplerate
-        self.channels: int = sound.channels
-        self.frames: int | None = None
-        # libsndfile's way to say that a FLAC does not tell.
-        self.declared: int | None = sound.frames if sound.frames < 2**62 else None
-        self._is_seekable: bool = sound.seekable()  # GSM, say, has to be read from its beginning
-        # SoundFile.read() seeks after each block, which takes time in a compressed file and fails
-        # at the end of one that is cut. We only read forward.
-        sound.seekable = lambda: False
-
-    def read(self, first: int) -> Iterator[Block]:
-        if first >= self._sound.frames:
-            return
-        done = 0
-        try:
-            if first and self._is_seekable:
-                with self._heeded():
-                    self._sound.seek(first)
-                done = first
-            while True:
-                with self._heeded():
-                    block = self._sound.read(_READ_FRAMES, dtype="float32", always_2d=True)
-                if not len(block):
-                    return
-                done += len(block)
-                if done > first:
-                    yield block[max(len(block) - (done - first), 0) :]
+            decoder = stack.enter_context(open_libsndfile(file, name, is_mpeg=is_mpeg))
         except soundfile.SoundFileError as error:
-            raise _breaks_off(self._name, done, self) from error
+            reason = getattr(error, "error_string", str(error)).strip(" .")
+        else:
+            return _informed(decoder, sound, mpeg, name, track)
+    if not _has_ffmpeg():
+        if kind is not None:
+            raise MissingExtra(f"{name}: reading {kind}", "codecs")
+        raise _not_read(name, head, sound, reason)
+    import av
 
-
-def _breaks_off(name: str, done: int, decoder: Decoder) -> BadAudio:
-    declared = (
-        f" of the {decoder.declared / decoder.sample_rate:.2f} s it declares"
-        if decoder.declared
-        else ""
-    )
-    return BadAudio(
-        f"{name}: truncated or damaged, cannot be decoded beyond "
-        f"{done / decoder.sample_rate:.2f} s{declared}; copy it again"
-    )
-
-
-@contextmanager
-def _open_libsndfile(file: BinaryIO, name: str, head: bytes) -> Iterator[Decoder]:
-    extent, is_cut, mp3 = sound_bytes(file), ends_early(file), None
-    if head[:4] == b"OggS" and not is_cut:
-        _check_ogg(file, name)
-    if extent is None and head[:4] not in (b"OggS", b"fLaC") and (mp3 := scan_mp3(file)):
-        file = mp3.view(file)
-    file.seek(0)
-    descriptor = _reopened(file) if mp3 is None else None
-    nameless = _Nameless(file)
     try:
-        with nameless.heeded():
-            sound = soundfile.SoundFile(nameless if descriptor is None else descriptor)
-    except soundfile.SoundFileError as error:
-        if is_cut:
+        foreign = stack.enter_context(open_ffmpeg(file, name, kind, track))
+    except (av.FFmpegError, ValueError, NoSound) as error:
+        if isinstance(error, NoSound) and not reason:
+            raise
+        if kind is not None:
             raise BadAudio(
-                f"{name}: truncated, too little of it is there; copy it again"
+                f"{name}: {kind} that is truncated or damaged, its index cannot be read; "
+                "copy it again"
             ) from error
-        reason = getattr(error, "error_string", str(error)).strip(" .")
-        if extent is not None or mp3 or head[:4] in (b"OggS", b"fLaC", b"RIFF", b"FORM", b"caff"):
+        raise _not_read(name, head, sound, reason) from error
+    foreign.is_cut |= sound.is_cut
+    foreign.following = partial(_following, foreign, file, head, name, track)
+    return foreign
+
+
+def _has_ffmpeg() -> bool:
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _informed(
+    decoder: Libsndfile, sound: Sound, mpeg: MpegSound | None, name: str, track: int | None
+) -> Libsndfile:
+    """Return a decoder that knows what libsndfile does not tell."""
+    if track not in (None, 1):
+        raise BadAudio(f"{name}: no track {track}; it has 1, counted from 1")
+    decoder.is_cut = sound.is_cut
+    if mpeg and mpeg.first.layer < 3:
+        if decoder.most < mpeg.samples - mpeg.first.samples:
+            raise MissingExtra(f"{name}: reading MPEG layer II of several bit rates", "codecs")
+        decoder.declared = None
+    elif mpeg:
+        decoder.frames = max(decoder.most - mpeg.missing_samples, 0)
+    elif sound.is_irregular:
+        raise MissingExtra(f"{name}: {sound.is_irregular}; reading it", "codecs")
+    elif sound.declared is not None:
+        frames = decoder.most
+        if sound.count and 0 <= frames - sound.count < _MOST_PADDING:
+            frames = decoder.most = decoder.declared = sound.count
+        decoder.frames = frames
+        if sound.declared > sound.present > 0:
+            decoder.declared = round(frames * sound.declared / sound.present)
+    elif decoder.format.startswith("OGG"):
+        decoder.frames = decoder.most
+    elif decoder.format.startswith("FLAC"):
+        decoder.following = partial(_following, decoder, sound.file, b"fLaC", name, track)
+    return decoder
+
+
+def _not_read(name: str, head: bytes, sound: Sound, reason: str) -> BadAudio:
+    """Return what to raise of a file that no decoder takes."""
+    if sound.is_cut:
+        return BadAudio(f"{name}: truncated, too little of it is there; copy it again")
+    more = "" if _has_ffmpeg() else ", or of a kind that needs: pip install 'lightser[codecs]'"
+    if sound.declared is not None or head[:4] in _KNOWN:
+        return BadAudio(
+            f"{name}: looks like audio but is damaged ({reason}){more}; copy or convert it again"
+        )
+    return BadAudio(
+        f"{name}: not audio that lightser knows (begins with {head[:12]!r}){more}; "
+        "convert it to WAV or FLAC"
+    )
+
+
+def _following(
+    decoder: Libsndfile | Ffmpeg,
+    file: BinaryIO,
+    head: bytes,
+    name: str,
+    track: int | None,
+    done: int,
+) -> Iterator[Block]:
+    """Yield what stands behind the file that was read to its end, if there is anything."""
+    at = next_beginning(file, head, max(decoder.end, 4))
+    if at is None:
+        return
+    when = f"from {done / decoder.sample_rate:.2f} s on"
+    with open_decoder(splice(file, (at, size_of(file))), name, track) as other:
+        if other.sample_rate > decoder.sample_rate:
             raise BadAudio(
-                f"{name}: looks like audio but is damaged ({reason}); copy or convert it again"
-            ) from error
-        raise BadAudio(
-            f"{name}: not audio that lightser knows (begins with {head[:12]!r}); "
-            "convert it to WAV or FLAC"
-        ) from error
-    with sound:
-        decoder = _Libsndfile(sound, name, nameless.heeded)
-        decoder.is_cut = is_cut
-        if extent is not None:
-            if extent.declared == 0 < extent.present:
-                raise BadAudio(
-                    f"{name}: its recorder did not finish it, the header declares no sound though "
-                    f"{extent.present} bytes follow; mend it, e.g. ffmpeg -i {name} mended.wav"
-                )
-            if sound.subtype == "MPEG_LAYER_III":  # whose frames libsndfile guesses
-                decoder.declared = None
-                decoder.is_cut = extent.declared > extent.present
-            else:
-                decoder.frames = sound.frames
-                if extent.declared > extent.present > 0:
-                    decoder.declared = round(sound.frames * extent.declared / extent.present)
-        elif mp3:
-            decoder.frames = max(sound.frames - mp3.missing_samples, 0)
-            decoder.is_cut = mp3.is_cut
-        elif sound.format == "OGG":
-            decoder.frames = sound.frames
-        elif sound.format == "MP3":
-            decoder.declared = None  # layers I and II: an estimate from the first frame
-        yield decoder
+                f"{name}: another recording stands behind the first, {when}, with "
+                f"{other.sample_rate} Hz after {decoder.sample_rate} Hz; split them"
+            )
+        what = f"another recording stands behind the first, {when}; all are heard"
+        warnings.warn(f"{name}: {what}", LightserWarning, stacklevel=2)
+        yield from _alike(other, decoder.sample_rate, decoder.channels)
 
 
-def _check_ogg(file: BinaryIO, name: str) -> None:
-    """Refuse streams of which libsndfile reads but the first; warn of one that may go on."""
-    if is_joined_ogg(file):
-        raise BadAudio(
-            f"{name}: Ogg files joined one behind another, of which only the first would be heard; "
-            f"convert it, e.g. ffmpeg -i {name} whole.flac"
-        )
-    if is_unended_ogg(file):
-        warnings.warn(
-            f"{name}: may be truncated, as no page of it is marked as the last",
-            LightserWarning,
-            stacklevel=2,
-        )
+def _alike(decoder: Decoder, rate: int, channels: int) -> Iterator[Block]:
+    """Yield all blocks of a decoder at another rate, and with another number of channels."""
+    blocks = resampled(decoder.read(0), decoder.sample_rate, rate, decoder.channels)
+    return (spread(block, channels) for block in blocks)
 
 
-class _Ffmpeg:
-    is_cut = False
-    frames: int | None = None
+class _Joined:
+    """Recordings that stand one behind another in a file, as one, at the highest of their rates."""
 
-    def __init__(self, container: Any, name: str, kind: Container):
-        self._container, self._name = container, name
-        self._stream = container.streams.audio[0]
-        self.format = f"{kind.name} {self._stream.codec_context.name}"
-        self.sample_rate: int = self._stream.rate
-        self.channels: int = self._stream.channels
-        self.declared: int | None = None
-        self._stop: int | None = None
-        if not kind.knows_its_length:
-            return
-        if self._stream.duration:
-            seconds = float(self._stream.duration * self._stream.time_base)
-            self.declared = round(seconds * self.sample_rate)
-            # What the codec adds to fill its last packet. A count of packets says that the
-            # index is whole; in a fragmented file the duration is that of the first fragment.
-            if kind.demuxer == "mov" and self._stream.frames:
-                self._stop = self.declared
-        elif container.duration and not container.streams.video:
-            self.declared = round(container.duration * self.sample_rate / 1_000_000)
+    slack = 0
+
+    def __init__(self, decoders: Sequence[Decoder], name: str):
+        self._decoders, self._name = decoders, name
+        self.format = decoders[0].format
+        self.sample_rate = max(decoder.sample_rate for decoder in decoders)
+        self.channels = max(decoder.channels for decoder in decoders)
+        self.tracks = max(decoder.tracks for decoder in decoders)
+        self.is_cut = decoders[-1].is_cut
+        self.frames = self._sum([decoder.frames for decoder in decoders])
+        self.declared = self._sum([decoder.declared for decoder in decoders])
+
+    def _sum(self, counts: Sequence[int | None]) -> int | None:
+        total = 0
+        for decoder, count in zip(self._decoders, counts, strict=True):
+            if count is None:
+                return None
+            total += round(count * self.sample_rate / decoder.sample_rate)
+        return total
 
     def read(self, first: int) -> Iterator[Block]:
-        done = 0
-        for block in self._blocks():
-            if self._stop is not None:
-                block = block[: max(self._stop - done, 0)]
-            done += len(block)
-            if done > first:
-                yield block[max(len(block) - (done - first), 0) :]
-
-    def _blocks(self) -> Iterator[Block]:
-        import av
-
-        # Changes the sample format alone. Not frame.to_ndarray(), which runs over the end of the
-        # planes of 8 and more channels (PyAV 18).
-        interleave = av.AudioResampler(format="flt")
-        done = 0
-        try:
-            for frame in self._container.decode(self._stream):
-                if (frame.sample_rate, frame.layout.nb_channels) != (
-                    self.sample_rate,
-                    self.channels,
-                ):
-                    raise BadAudio(
-                        f"{self._name}: changes from {self.sample_rate} Hz, {self.channels} "
-                        f"channels to {frame.sample_rate} Hz, {frame.layout.nb_channels} after "
-                        f"{done / self.sample_rate:.2f} s; convert it to WAV or FLAC"
-                    )
-                for part in interleave.resample(frame):
-                    done += part.samples
-                    yield self._interleaved(part)
-            if done:
-                for part in interleave.resample(None):  # what it holds back
-                    yield self._interleaved(part)
-        except (av.FFmpegError, IndexError, ValueError) as error:  # as PyAV meets odd tracks
-            raise _breaks_off(self._name, done, self) from error
-
-    def _interleaved(self, frame: Any) -> Block:
-        return np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, self.channels)
-
-
-@contextmanager
-def _open_ffmpeg(file: BinaryIO, name: str, kind: Container) -> Iterator[Decoder]:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtra(f"{name}: reading {kind.name}", "codecs") from error
-    is_cut = ends_early(file)
-    file.seek(0)
-    try:
-        container = av.open(file, format=kind.demuxer, metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise BadAudio(
-            f"{name}: {kind.name} that is truncated or damaged, its index cannot be read; "
-            "copy it again"
-        ) from error
-    with container:
-        if not container.streams.audio:
-            raise BadAudio(f"{name}: {kind.name} without a sound track; give one that has sound")
-        coding = container.streams.audio[0].codec_context
-        if coding is None or not (coding.sample_rate and coding.channels):
-            raise BadAudio(
-                f"{name}: {kind.name} whose coding FFmpeg does not know; convert it to WAV or FLAC"
-            )
-        decoder = _Ffmpeg(container, name, kind)
-        decoder.is_cut = is_cut
-        yield decoder
+        done, before = 0, self._decoders[0]
+        for decoder in self._decoders:
+            is_as = [(d.sample_rate, d.channels) for d in (before, decoder)]
+            if decoder is self._decoders[1]:
+                how = "{} Hz, {} ch after {} Hz, {} ch".format(*is_as[1], *is_as[0])
+                warnings.warn(
+                    f"{self._name}: holds {len(self._decoders)} recordings one behind another, "
+                    f"the second from {done / self.sample_rate:.2f} s on"
+                    + (f" ({how})" if is_as[0] != is_as[1] else "")
+                    + "; all are heard",
+                    LightserWarning,
+                    stacklevel=2,
+                )
+            for block in _alike(decoder, self.sample_rate, self.channels):
+                done += len(block)
+                if done > first and len(block):
+                    yield block[max(len(block) - (done - first), 0) :]

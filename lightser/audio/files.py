@@ -4,6 +4,8 @@ WAV (8 to 32 bit, float, extensible), FLAC, Ogg Vorbis and Opus, MP3 and AIFF ne
 M4A, AAC, WebM and other formats of phones and browsers need the extra ``codecs``. The format is
 found from the content; the extension is not looked at.
 
+Times are those of the recording: where it has a gap, or begins late, there is silence.
+
 What comes out is mono: the mean of all channels. Where channels cancel each other (one was
 wired the wrong way round, so that the mean is near silence), the louder one is kept from there on,
 with a warning.
@@ -45,6 +47,8 @@ MIN_SECONDS = 0.1
 SILENCE = 2.0**-16
 MAX_SAMPLES = 2**29  # 2 GB of float32: 9.3 h at 16 kHz
 
+MOST_CHANNELS = 64  # of samples in memory: more are a recording whose axes are the other way round
+
 # Full scale is 1. A decoder may overshoot it; what is this far off are integers in disguise.
 LARGEST_FLOAT = 16.0
 
@@ -64,6 +68,7 @@ class AudioInfo:
         channels: number of channels.
         frames: samples of each channel.
         duration_s: seconds.
+        tracks: number of audio tracks, of which this is one.
     """
 
     format: str
@@ -71,6 +76,7 @@ class AudioInfo:
     channels: int
     frames: int
     duration_s: float
+    tracks: int = 1
 
 
 def read_audio(
@@ -80,6 +86,7 @@ def read_audio(
     start: float | None = None,
     end: float | None = None,
     channel: int | None = None,
+    track: int | None = None,
     silence: bool = False,
 ) -> Samples:
     """Read a file as float32 ``[T]``, mono, at ``sample_rate`` hertz.
@@ -91,17 +98,19 @@ def read_audio(
         start: seconds from which to read; None is the beginning.
         end: seconds up to which to read; None is the end of the file.
         channel: the one to read, from 1 on; None is all of them mixed.
+        track: the one to read, from 1 on; None is the one that a player plays, with a warning where
+            there are others.
         silence: whether a file may be silent throughout.
 
     Raises:
         BadAudio: if the file is missing, not readable, not audio, truncated or damaged, holds NaN,
             infinity or numbers far above full scale, is silent throughout, shorter than 0.1 s, or
             longer than 2 GB of result; or if ``start`` and ``end`` are not a stretch of it, or it
-            has no such channel.
+            has no such channel or track.
         MissingExtra: if its format needs the extra ``codecs``.
     """
     check_rate(sample_rate, "sample_rate")
-    with _open(source) as (decoder, name):
+    with _open(source, track) as (decoder, name):
         blocks = []
         size = 0
         for block in resampled(
@@ -125,6 +134,7 @@ def stream_audio(
     *,
     block_s: float = 10.0,
     channel: int | None = None,
+    track: int | None = None,
 ) -> Iterator[Samples]:
     """Yield what :func:`read_audio` returns in blocks of ``block_s`` seconds, the last one shorter.
 
@@ -143,14 +153,14 @@ def stream_audio(
     size = round(block_s * sample_rate) if math.isfinite(block_s) else 0
     if size < 1:
         raise BadAudio(f"block_s must be at least one sample (above 0 s), got {block_s}")
-    with _open(source) as (decoder, name):
+    with _open(source, track) as (decoder, name):
         yield from _regroup(
             resampled(_mono(decoder, name, None, None, channel), decoder.sample_rate, sample_rate),
             size,
         )
 
 
-def audio_info(source: Source) -> AudioInfo:
+def audio_info(source: Source, *, track: int | None = None) -> AudioInfo:
     """Read what a file says of itself, without decoding it where it says all.
 
     The number of frames is what the header declares; it is counted, which takes time, in files that
@@ -160,24 +170,25 @@ def audio_info(source: Source) -> AudioInfo:
         BadAudio: if the file is missing, not readable, not audio, or can be seen to be truncated.
         MissingExtra: if its format needs the extra ``codecs``.
     """
-    with _open(source) as (decoder, name):
+    with _open(source, track) as (decoder, name):
         if decoder.frames is not None:
             _check_reach(decoder, name, decoder.frames, stop=None)
         frames = _known(decoder)
         if frames is None:
             frames = sum(len(block) for block in decoder.read(0))
         rate = decoder.sample_rate
-        return AudioInfo(decoder.format, rate, decoder.channels, frames, frames / rate)
+        seconds = frames / rate
+        return AudioInfo(decoder.format, rate, decoder.channels, frames, seconds, decoder.tracks)
 
 
-def declared_s(source: Source) -> float | None:
+def declared_s(source: Source, *, track: int | None = None) -> float | None:
     """Return the seconds that a file says it has, or None where it does not say; none are decoded.
 
     Raises:
         BadAudio: if the file is missing, not readable, or not audio.
         MissingExtra: if its format needs the extra ``codecs``.
     """
-    with _open(source) as (decoder, _):
+    with _open(source, track) as (decoder, _):
         frames = _known(decoder)
         return None if frames is None else frames / decoder.sample_rate
 
@@ -188,7 +199,8 @@ def resample(samples: npt.ArrayLike, rate_in: int, rate_out: int) -> Samples:
     The result has ``T * rate_out / rate_in`` samples, rounded, and no delay.
 
     Raises:
-        BadAudio: if a rate is not from 4 to 192 kHz, or the shape is another.
+        BadAudio: if a rate is not from 4 to 192 kHz, the shape is another, or it would be of more
+            than 64 channels.
 
     >>> resample([0.0] * 44_100, 44_100, 16_000).shape
     (16000,)
@@ -196,8 +208,13 @@ def resample(samples: npt.ArrayLike, rate_in: int, rate_out: int) -> Samples:
     check_rate(rate_in, "rate_in")
     check_rate(rate_out, "rate_out")
     signal = np.asarray(samples, dtype=np.float32)
-    if signal.ndim not in (1, 2):
+    if signal.ndim not in (1, 2) or 0 in signal.shape[1:]:
         raise BadAudio(f"Expected samples of shape [T] or [T, channels], got {list(signal.shape)}")
+    if signal.ndim == 2 and signal.shape[1] > MOST_CHANNELS:  # at which soxr may end the process
+        raise BadAudio(
+            f"Samples of shape {list(signal.shape)} would have {signal.shape[1]} channels; "
+            "expected [T, channels]: transpose them"
+        )
     if rate_in == rate_out:
         return signal
     changed: Samples = soxr.resample(signal, rate_in, rate_out, quality=QUALITY)
@@ -237,8 +254,8 @@ def mixed(samples: Samples, rate: int, name: str) -> Samples:
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[tuple[Decoder, str]]:
-    with _seekable(source) as (file, name), open_decoder(file, name) as decoder:
+def _open(source: Source, track: int | None = None) -> Iterator[tuple[Decoder, str]]:
+    with _seekable(source) as (file, name), open_decoder(file, name, track) as decoder:
         if not MIN_RATE <= decoder.sample_rate <= MAX_RATE:
             raise BadAudio(
                 f"{name}: sample rate {decoder.sample_rate} Hz; "
@@ -389,7 +406,7 @@ def _check_reach(decoder: Decoder, name: str, present: int, stop: int | None) ->
     """Refuse a file that holds less than asked for: up to ``stop``, or all that it declares."""
     rate = decoder.sample_rate
     slack = _SLACK_SECONDS * rate
-    if decoder.declared is not None and present + slack < min(
+    if decoder.declared is not None and present + max(slack, decoder.slack) < min(
         decoder.declared, decoder.declared if stop is None else stop
     ):
         raise BadAudio(

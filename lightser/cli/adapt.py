@@ -61,9 +61,9 @@ def adapt(
     free_model_folder(out, overwrite=overwrite)
     run_own_code(code)
     check_adaptable(folder)
-    names, problems = find_audio(files)
     clips = []
     with spoken_warnings():
+        names, problems = find_audio(files)
         with progress_bar("Listening") as tell:
             for i, name in enumerate(names):
                 tell(i, len(names))

@@ -55,13 +55,14 @@ class Playback:
         *,
         fast: bool,
         recorded_at: Callable[[int], None] = lambda _: None,
+        track: int | None = None,
     ):
         from lightser.audio.files import audio_info
 
         if not Path(path).is_fifo():  # which can be read but once
-            audio_info(path)  # refuses what cannot be played, before anything is drawn
+            audio_info(path, track=track)  # refuses what cannot be played, before anything is drawn
         self.name, self.sample_rate, self.paused = path, sample_rate, False
-        self._fast, self._recorded_at = fast, recorded_at
+        self._fast, self._recorded_at, self._track = fast, recorded_at, track
 
     def chunks(self) -> Iterator[Wave | None]:
         from lightser.audio.channels import stream_mixed
@@ -70,7 +71,11 @@ class Playback:
         with rereadable(self.name) as source:
             yield from self._in_time(
                 stream_mixed(
-                    source, self.sample_rate, block_s=CHUNK_S, recorded_at=self._recorded_at
+                    source,
+                    self.sample_rate,
+                    block_s=CHUNK_S,
+                    recorded_at=self._recorded_at,
+                    track=self._track,
                 )
             )
 

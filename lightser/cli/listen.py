@@ -39,6 +39,9 @@ def listen(
     fast: Annotated[
         bool, typer.Option("--fast", help="Play the file as fast as it can be heard.")
     ] = False,
+    track: Annotated[
+        int | None, typer.Option(min=1, help="Audio track of that file, if it has several.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone: its number or a part of its name.")
     ] = None,
@@ -88,7 +91,11 @@ def listen(
         hearing: Hearing
         if input is not None:
             hearing = Playback(
-                input, recognizer.card.sample_rate, fast=fast, recorded_at=recognizer.heed_rate
+                input,
+                recognizer.card.sample_rate,
+                fast=fast,
+                recorded_at=recognizer.heed_rate,
+                track=track,
             )
             if Path(input).is_fifo():
                 words = "a pipe, which is read to its end before it is played"

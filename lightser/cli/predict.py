@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO, TypeAlias
 
 import typer
 
@@ -61,6 +61,13 @@ def predict(
             "--per-channel", help="Take each channel for itself, as in recordings of calls."
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Audio track of films and the like; as a player chooses if not given.",
+        ),
+    ] = None,
     vad: Annotated[
         bool,
         typer.Option("--vad", help="Say silence of segments in which nobody speaks (extra live)."),
@@ -116,6 +123,9 @@ def predict(
     those given that it is one of these. A file that cannot be read is reported at the end, and the
     others are not held up by it; the exit code is then 2.
 
+    Where a file has several audio tracks, the one that a player plays is heard, and the others are
+    named; --track takes another, or all, one after another.
+
     --hop, --per-channel, --vad and --smooth are about segments, which last as long as the model
     likes them best where --window is not given.
 
@@ -138,6 +148,7 @@ def predict(
         per_channel=per_channel,
         smoothing=None if smooth is None else Smoothing(time_s=smooth),
         gate=SpeechGate() if vad else None,
+        track=read_track(track),
     )
     archive = Archive(
         files=files,
@@ -154,19 +165,21 @@ def predict(
     if archive.is_meant:
         if plot is not None:
             raise LightserError("--plot draws one clip, and this is an archive; leave it out.")
-        predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
+        with spoken_warnings():
+            predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
         return
     if not files:
         raise LightserError("Give FILES, - for standard input, or a --manifest.")
     format = format or format_of(out)
     recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
     listen = Listening(recognizer, manner)
-    names, problems = find_audio(files)
-    check_format(format, out, names)
-    if plot is not None:
-        check_plot(plot, names)
-
     with ExitStack() as open_until_the_end, spoken_warnings():
+        names, problems = find_audio(files)
+        check_format(format, out, names)
+        if plot is not None:
+            if manner.track == "all":
+                raise LightserError("--plot draws one track; give its number with --track.")
+            check_plot(plot, names)
         sources: list[tuple[str, str | BinaryIO]]
         sources = [(name, read_stdin() if name == STDIN else name) for name in names]
         if plot is not None:  # the rows read it, and so does the picture
@@ -219,20 +232,21 @@ def heard(
         if tell:
             tell(done, file)
         try:
-            if not listen.manner.wants_segments:
-                clip = listen.recognizer.predict(source)
-                if kept is not None:
-                    kept.append((None, clip))
-                yield Row.of(file, clip)
-                continue
             with rereadable(source) as recording:
-                duration_s = declared_s(recording) if tell else None
-                for channel, segment in listen.segments(recording):
-                    if kept is not None:
-                        kept.append((channel, segment))
-                    yield Row.of(file, segment, channel)
-                    if tell and duration_s:
-                        tell(done + min(segment.end / duration_s, 1.0), file)
+                for track in listen.tracks_of(recording):
+                    if not listen.manner.wants_segments:
+                        clip = listen.recognizer.predict(recording, track=track)
+                        if kept is not None:
+                            kept.append((None, clip))
+                        yield Row.of(file, clip, track=track)
+                        continue
+                    duration_s = declared_s(recording, track=track) if tell else None
+                    for channel, segment in listen.segments(recording, track=track):
+                        if kept is not None:
+                            kept.append((channel, segment))
+                        yield Row.of(file, segment, channel, track)
+                        if tell and duration_s:
+                            tell(done + min(segment.end / duration_s, 1.0), file)
         except LightserError as error:
             problems.append(error)
 
@@ -247,6 +261,15 @@ def or_report(
         return
     yield first
     yield from rows
+
+
+def read_track(given: str | None) -> "int | Literal['all'] | None":
+    """Return what --track says."""
+    if given is None or given == "all":
+        return given  # type: ignore[return-value]
+    if given.isdecimal() and int(given) >= 1:
+        return int(given)
+    raise LightserError(f"--track {given}: give the number of a track, counted from 1, or all.")
 
 
 def read_stdin() -> BinaryIO:
@@ -386,14 +409,18 @@ def draw_plot(
     from lightser.report.clip import Track, draw_clip, envelope
 
     recognizer, rate = listen.recognizer, listen.recognizer.card.sample_rate
+    track = listen.manner.track
+    assert track != "all"  # it is refused
     found, verdict = iter(kept), None
     _, clip = kept[0]
     if isinstance(clip, Prediction):
         duration_s, verdict = clip.duration_s, (clip.label, clip.confidence)
         window, hop = finer(duration_s, recognizer.card.window_s)
-        found = Listening(recognizer, Manner(window_s=window, hop_s=hop)).segments(source)
+        found = Listening(recognizer, Manner(window_s=window, hop_s=hop)).segments(
+            source, track=track
+        )
     else:
-        duration_s = audio_info(source).duration_s
+        duration_s = audio_info(source, track=track).duration_s
     heard: dict[int | None, list[Segment]] = {}
     for channel, segment in found:
         assert isinstance(segment, Segment)
@@ -402,7 +429,7 @@ def draw_plot(
     total = round(duration_s * rate)
     tracks = [
         Track(
-            envelope(stream_audio(source, rate, channel=channel), total),
+            envelope(stream_audio(source, rate, channel=channel, track=track), total),
             segments,
             verdict or likeliest(segments),
             f"channel {channel}",

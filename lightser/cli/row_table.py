@@ -32,7 +32,8 @@ def draw_table(rows: "Sequence[Row]", labels: Sequence[str]) -> None:
     dot, line, dash = ("●", "━", "–") if is_unicode else ("*", "=", "-")
 
     names = [
-        printable(row.file) + ("" if row.channel is None else f" [{row.channel}]") for row in rows
+        printable(row.file) + (f" [{row.voice.removeprefix('channel ')}]" if row.voice else "")
+        for row in rows
     ]
     are_segments = len({row.file for row in rows}) < len(rows) or any(row.start for row in rows)
     times = [

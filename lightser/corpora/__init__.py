@@ -80,6 +80,7 @@ class Corpus:
             annotations are apart from the audio; ``load`` then takes ``strict=False``, which leaves
             out what is lost by it instead of raising.
         downloads: where the publisher allows downloading.
+        passed_over: the files of a folder that are no audio, where any number of clips is right.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Corpus:
     duplicates: tuple[tuple[str, ...], ...] = ()
     problems: Callable[[Path], Sequence[Problem]] | None = None
     downloads: tuple[Download, ...] = ()
+    passed_over: Callable[[Path], list[str]] | None = None
 
 
 CORPORA: Registry[Corpus] = Registry("corpus")
@@ -156,7 +158,7 @@ def some(names: list[str], n: int = 3) -> str:
 def missing_and_surplus(corpus: Corpus, root: Path) -> tuple[list[str], list[str]]:
     """Return the utterances that this copy lacks, and the files that are none of the corpus."""
     if corpus.files is None or corpus.expected is None:
-        return [], []
+        return [], corpus.passed_over(root) if corpus.passed_over else []
     here, expected = corpus.files(root), set(corpus.expected(root))
     return sorted(expected - here.keys()), sorted(here.keys() - expected)
 

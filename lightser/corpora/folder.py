@@ -11,8 +11,9 @@ from typing import NoReturn
 
 import pandas as pd
 
+from lightser.audio.signatures import is_audio
 from lightser.corpora import CORPORA, Corpus
-from lightser.corpora.utterances import is_audio_file, make_table
+from lightser.corpora.utterances import make_table
 from lightser.errors import BadCorpus, LightserWarning
 
 UNLABELLED = "unlabelled"
@@ -85,7 +86,17 @@ def load(
 
 
 def audio_below(root: Path) -> list[Path]:
-    """Return the audio files below a folder, in order; what is hidden is left out.
+    """Return the audio files below a folder, in order; what is hidden is left out."""
+    return list(filter(is_audio, _files_below(root)))
+
+
+def passed_over(root: Path) -> list[str]:
+    """Return the paths below ``root`` of what is there and no audio; what is hidden is left out."""
+    return [file.relative_to(root).as_posix() for file in _files_below(root) if not is_audio(file)]
+
+
+def _files_below(root: Path) -> list[Path]:
+    """Return all files below a folder, in order, but hidden ones.
 
     Raises:
         BadCorpus: a folder cannot be listed.
@@ -103,7 +114,7 @@ def audio_below(root: Path) -> list[Path]:
         for parent, folders, names in os.walk(folder, onerror=refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
             found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(filter(is_audio_file, found))
+    return sorted(found)
 
 
 def speaker_pattern(text: str) -> re.Pattern[str]:
@@ -139,4 +150,5 @@ CORPORA["folder"] = Corpus(
     cite="",
     url="",
     load=load,
+    passed_over=passed_over,
 )

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lightser.audio.containers import EXTENSIONS
 from lightser.audio.files import audio_info, read_audio
+from lightser.audio.signatures import is_audio
 from lightser.errors import BadCorpus
 from lightser.names import is_unicode, printable
 from lightser.whole import write_whole
@@ -250,17 +250,12 @@ def find_audio(root: Path, pattern: str) -> dict[str, Path]:
         raise BadCorpus(f"There is no folder {root}")
     found: dict[str, Path] = {}
     for file in sorted(root.absolute().glob(pattern)):
-        if not is_audio_file(file) or file.name.startswith("."):
+        if not is_audio(file) or file.name.startswith("."):
             continue
         if file.stem in found:
             raise BadCorpus(f"{found[file.stem]} and {file} are the same utterance; keep one")
         found[file.stem] = file
     return found
-
-
-def is_audio_file(path: Path) -> bool:
-    """Say whether it is named like audio, and no pipe or device, whose reading would not end."""
-    return path.name.lower().endswith(EXTENSIONS) and not (path.exists() and not path.is_file())
 
 
 def content_hash(file: str | Path, start: float = np.nan, end: float = np.nan) -> str:

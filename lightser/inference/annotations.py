@@ -36,7 +36,7 @@ class Span:
     confidence: float
 
 
-class _Track:
+class _Voice:
     """The spans of one channel of one recording, row by row."""
 
     def __init__(self) -> None:
@@ -71,21 +71,22 @@ class _Track:
             self.spans.append(new)
 
 
-def spans_of(rows: "Iterable[Row]") -> dict[int | None, list[Span]]:
-    """Return the spans of each channel of one recording; None is all channels mixed.
+def spans_of(rows: "Iterable[Row]") -> dict[str, list[Span]]:
+    """Return the spans of each track and channel of one recording; "" is all of them.
 
     >>> from lightser.inference.formats import Row
     >>> labels = ["fear", "fear", "fear", "joy"]
     >>> rows = [Row("a", t, t + 3.0, label, 0.5, {}) for t, label in enumerate(labels)]
-    >>> [(span.start, span.end, span.label) for span in spans_of(rows)[None]]
+    >>> [(span.start, span.end, span.label) for span in spans_of(rows)[""]]
     [(0, 4.0, 'fear'), (4.0, 6.0, 'joy')]
     """
-    tracks: dict[int | None, _Track] = {}
+    voices: dict[tuple[int, int, str], _Voice] = {}
     for row in rows:
-        tracks.setdefault(row.channel, _Track()).add(row)
-    for track in tracks.values():
-        track.end()
-    return {channel: tracks[channel].spans for channel in sorted(tracks, key=lambda c: c or 0)}
+        key = (row.track or 0, row.channel or 0, row.voice)
+        voices.setdefault(key, _Voice()).add(row)
+    for voice in voices.values():
+        voice.end()
+    return {key[-1]: voices[key].spans for key in sorted(voices)}
 
 
 def write_textgrid(rows: "Iterable[Row]", labels: Sequence[str], file: TextIO) -> None:
@@ -94,11 +95,11 @@ def write_textgrid(rows: "Iterable[Row]", labels: Sequence[str], file: TextIO) -
     Silence is an empty interval, as is Praat's habit.
     https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
     """
-    tracks = spans_of(rows)
-    end = max((spans[-1].end for spans in tracks.values()), default=0.0)
+    voices = spans_of(rows)
+    end = max((spans[-1].end for spans in voices.values()), default=0.0)
     tiers: list[tuple[str, list[tuple[float, float, str]]]] = []
-    for channel, spans in tracks.items():
-        where = "" if channel is None else f", channel {channel}"
+    for voice, spans in voices.items():
+        where = f", {voice}" if voice else ""
         whole = list(_without_gaps(spans, end))
         words = [(s.start, s.end, "" if s.label == SILENCE else s.label) for s in whole]
         numbers = [
@@ -135,8 +136,8 @@ def write_audacity(rows: "Iterable[Row]", labels: Sequence[str], file: TextIO) -
 
     https://manual.audacityteam.org/man/importing_and_exporting_labels.html
     """
-    for channel, span in _in_time(spans_of(rows)):
-        where = "" if channel is None else f"{channel}: "
+    for voice, span in _in_time(spans_of(rows)):
+        where = f"{voice.removeprefix('channel ')}: " if voice else ""
         file.write(f"{span.start:.6f}\t{span.end:.6f}\t{where}{_words(span)}\n")
 
 
@@ -146,15 +147,15 @@ def write_webvtt(rows: "Iterable[Row]", labels: Sequence[str], file: TextIO) -> 
     https://www.w3.org/TR/webvtt1/
     """
     file.write("WEBVTT\n")
-    for channel, span in _in_time(spans_of(rows)):
-        voice = "" if channel is None else f"<v Channel {channel}>"
+    for voice, span in _in_time(spans_of(rows)):
+        who = f"<v {voice.capitalize()}>" if voice else ""
         text = _words(span).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        file.write(f"\n{_clock(span.start)} --> {_clock(span.end)}\n{voice}{text}\n")
+        file.write(f"\n{_clock(span.start)} --> {_clock(span.end)}\n{who}{text}\n")
 
 
-def _in_time(tracks: dict[int | None, list[Span]]) -> list[tuple[int | None, Span]]:
-    """Return all spans but silence with their channel, by their beginning."""
-    spoken = [(c, s) for c, spans in tracks.items() for s in spans if s.label != SILENCE]
+def _in_time(voices: dict[str, list[Span]]) -> list[tuple[str, Span]]:
+    """Return all spans but silence with whose they are, by their beginning."""
+    spoken = [(c, s) for c, spans in voices.items() for s in spans if s.label != SILENCE]
     return sorted(spoken, key=lambda item: item[1].start)
 
 

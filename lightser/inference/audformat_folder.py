@@ -78,7 +78,7 @@ def _write_tables(rows: "Iterable[Row]", labels: Sequence[str], folder: Path) ->
     tables: dict[str, Any] = {}
     with ExitStack() as until_the_end:
         for row in rows:
-            name = "emotion" if row.channel is None else f"channel-{row.channel}"
+            name = row.voice.replace(",", "").replace(" ", "-") or "emotion"
             if name not in tables:
                 table = folder / f"db.{name}.csv"
                 file = until_the_end.enter_context(open(table, "w", encoding="utf-8", newline=""))

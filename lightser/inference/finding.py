@@ -2,23 +2,11 @@
 
 import glob
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 
-from lightser.audio.containers import EXTENSIONS
-from lightser.errors import BadAudio, LightserError
-
-# What begins like audio is audio, whatever its name: (offset, bytes there).
-_SIGNATURES = (
-    (8, b"WAVE"),  # RIFF, RIFX, RF64
-    (0, b"riff\x2e\x91\xcf\x11"),  # Sony Wave64
-    (0, b"fLaC"),
-    (0, b"OggS"),
-    (8, b"AIFF"),
-    (8, b"AIFC"),
-    (0, b".snd"),
-    (0, b"caff"),
-    (0, b"ID3"),
-)
+from lightser.audio.signatures import is_audio, passed_over
+from lightser.errors import BadAudio, LightserError, LightserWarning
 
 
 def find_audio(names: Iterable[str]) -> tuple[list[str], list[LightserError]]:
@@ -38,6 +26,8 @@ def find_audio(names: Iterable[str]) -> tuple[list[str], list[LightserError]]:
 
 def each_audio(names: Iterable[str], problems: list[LightserError]) -> Iterator[str]:
     """Yield the audio files that are meant, one after another, not looking for repetitions.
+
+    Warns (:class:`~lightser.errors.LightserWarning`) of what a folder holds beside them.
 
     Args:
         names: as :func:`find_audio` takes them.
@@ -65,26 +55,14 @@ def _audio_below(folder: str, problems: list[LightserError]) -> Iterator[str]:
     def report(error: OSError) -> None:
         problems.append(BadAudio(f"{error.filename}: cannot be listed ({error.strerror})."))
 
+    others: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=report):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith(".")):
             path = os.path.join(parent, name)
-            if not name.startswith(".") and is_audio(path):
+            if is_audio(path):
                 yield path
-
-
-def is_audio(path: str) -> bool:
-    """Say whether a file is named like audio, or begins like it."""
-    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
-        return False
-    if path.lower().endswith(EXTENSIONS):
-        return True
-    try:
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except OSError:
-        return False
-    if any(head[at : at + len(signature)] == signature for at, signature in _SIGNATURES):
-        return True
-    # MPEG layer III without a tag: eleven bits of sync, and the layer.
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
+            else:
+                others.append(os.path.relpath(path, folder))
+    if others:
+        warnings.warn(passed_over(folder, others), LightserWarning, stacklevel=3)

@@ -33,6 +33,7 @@ class Row:
         confidence: its probability.
         probabilities: of every label, in the order of the model; empty for silence.
         channel: of the file, from 1 on; None is all of them mixed.
+        track: of the file, from 1 on; None where none was asked for.
     """
 
     file: str
@@ -42,14 +43,32 @@ class Row:
     confidence: float
     probabilities: dict[str, float]
     channel: int | None = None
+    track: int | None = None
 
     @classmethod
-    def of(cls, file: str, heard: Prediction | Segment, channel: int | None = None) -> "Row":
+    def of(
+        cls,
+        file: str,
+        heard: Prediction | Segment,
+        channel: int | None = None,
+        track: int | None = None,
+    ) -> "Row":
         """Return the row of a clip or of a segment."""
         start, end = (
             (heard.start, heard.end) if isinstance(heard, Segment) else (0.0, heard.duration_s)
         )
-        return cls(file, start, end, heard.label, heard.confidence, heard.probabilities, channel)
+        said = (heard.label, heard.confidence, heard.probabilities)
+        return cls(file, start, end, *said, channel, track)
+
+    @property
+    def voice(self) -> str:
+        """Which track and channel it is of, in words; "" is all of them.
+
+        >>> Row("a", 0, 1, "fear", 1, {}, channel=2, track=1).voice
+        'track 1, channel 2'
+        """
+        numbers = {"track": self.track, "channel": self.channel}
+        return ", ".join(f"{what} {n}" for what, n in numbers.items() if n is not None)
 
 
 # Writes rows; the second argument holds the labels of the model.
@@ -77,36 +96,38 @@ def _object(row: Row) -> dict[str, Any]:
     probabilities = {label: _number(p) for label, p in row.probabilities.items()}
     numbers = {key: _number(getattr(row, key)) for key in ("start", "end", "confidence")}
     facts = asdict(row) | numbers | {"probabilities": probabilities}
-    if row.channel is None:
-        del facts["channel"]
+    for name in ("track", "channel"):
+        if facts[name] is None:
+            del facts[name]
     return facts
 
 
-def _has_channels(rows: Iterable[Row]) -> tuple[bool, Iterator[Row]]:
-    """Say whether rows are of channels, and return them all; one is looked at."""
+def _voices(rows: Iterable[Row]) -> tuple[list[str], Iterator[Row]]:
+    """Return what rows are of, tracks or channels or both, and all of them; one is looked at."""
     rows = iter(rows)
     first = next(rows, None)
     if first is None:
-        return False, rows
-    return first.channel is not None, chain([first], rows)
+        return [], rows
+    names = [name for name in ("track", "channel") if getattr(first, name) is not None]
+    return names, chain([first], rows)
 
 
 def write_csv(rows: Iterable[Row], labels: Sequence[str], file: TextIO) -> None:
     """Write ``file,start,end,label,confidence`` and a column ``p_<label>`` for each label.
 
-    ``channel`` comes after ``file``, where channels are apart. Probabilities of silence are empty.
+    ``track`` and ``channel`` come after ``file``, where they are apart. Probabilities of silence
+    are empty.
     """
-    has_channels, rows = _has_channels(rows)
+    voices, rows = _voices(rows)
     table = csv.writer(file, lineterminator="\n")
-    channel = ["channel"] * has_channels
     numbers = ["confidence", *(f"p_{label}" for label in labels)]
-    table.writerow(["file", *channel, "start", "end", "label", *numbers])
+    table.writerow(["file", *voices, "start", "end", "label", *numbers])
     for row in rows:
         probabilities = [row.probabilities.get(label) for label in labels]
         table.writerow(
             [
                 row.file,
-                *[row.channel] * has_channels,
+                *(getattr(row, name) for name in voices),
                 *map(_number, (row.start, row.end)),
                 row.label,
                 _number(row.confidence),
@@ -137,13 +158,12 @@ def write_table(rows: Iterable[Row], labels: Sequence[str], file: TextIO) -> Non
     For eyes and for ``awk``; it is written when the last row is known, since columns are as wide
     as what is in them. No rows are no table.
     """
-    has_channels, rows = _has_channels(rows)
-    channel = ["channel"] * has_channels
-    lines = [["file", *channel, "start", "end", "label", "confidence", *labels]]
+    voices, rows = _voices(rows)
+    lines = [["file", *voices, "start", "end", "label", "confidence", *labels]]
     for row in rows:
         numbers = [row.confidence, *(row.probabilities.get(label) for label in labels)]
         cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
-        where = [printable(row.file), *[str(row.channel)] * has_channels]
+        where = [printable(row.file), *(str(getattr(row, name)) for name in voices)]
         lines.append([*where, f"{row.start:.2f}", f"{row.end:.2f}", row.label, *cells])
     if len(lines) == 1:
         return

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from lightser.audio.channels import stream_channels
-from lightser.audio.files import Source, read_audio, stream_audio
+from lightser.audio.files import Source, audio_info, read_audio, stream_audio
 from lightser.inference.recognizer import Prediction, Recognizer
 from lightser.inference.segments import Segment, Wave
 from lightser.inference.smoothing import Smoothing
@@ -15,7 +16,7 @@ from lightser.inference.vad import SpeechGate
 
 @dataclass(frozen=True, kw_only=True)
 class Manner:
-    """What is wanted of a recording; segments are wanted where any of these says something.
+    """What is wanted of a recording; segments are wanted where any but the track says something.
 
     Attributes:
         window_s: seconds that a segment lasts; None is the model's own, if segments are wanted.
@@ -23,6 +24,8 @@ class Manner:
         per_channel: whether each channel has segments of its own.
         smoothing: of labels over time.
         gate: by which a segment counts as silence.
+        track: the audio track, from 1 on, or "all", one after another; None is the one that a
+            player plays.
     """
 
     window_s: float | None = None
@@ -30,11 +33,12 @@ class Manner:
     per_channel: bool = False
     smoothing: Smoothing | None = None
     gate: SpeechGate | None = None
+    track: int | Literal["all"] | None = None
 
     @property
     def wants_segments(self) -> bool:
         """Whether recordings are cut; otherwise they are clips, and taken whole."""
-        return self != CLIPS
+        return replace(self, track=None) != CLIPS
 
 
 CLIPS = Manner()  # recordings are taken whole
@@ -65,25 +69,36 @@ class Listening:
             gate=manner.gate,
         )
 
+    def tracks_of(self, source: Source) -> list[int | None]:
+        """Return the tracks of a file that are wanted.
+
+        Raises:
+            BadAudio: it cannot be read.
+        """
+        if self.manner.track != "all":
+            return [self.manner.track]
+        return list(range(1, audio_info(source, track=1).tracks + 1))
+
     def segments(
-        self, source: Audio, sample_rate: int | None = None
+        self, source: Audio, sample_rate: int | None = None, *, track: int | None = None
     ) -> Iterator[tuple[int | None, Segment]]:
         """Yield the segments of a recording, each with its channel, in the order of their ends.
 
         Args:
             source: as :meth:`Recognizer.predict` takes it; with ``per_channel``, a file.
             sample_rate: hertz, of samples in memory.
+            track: of a file with several.
 
         Raises:
             BadAudio: it cannot be read; segments before the damage have been given.
         """
         rate, heed = self.recognizer.card.sample_rate, self.recognizer.heed_rate
         if not self.manner.per_channel:
-            yield from self._segments_of(mono_blocks(source, sample_rate, rate, heed), None)
+            yield from self._segments_of(mono_blocks(source, sample_rate, rate, heed, track), None)
             return
         streams: list[Stream] = []
         file: Source = opened(source)  # type: ignore[assignment]
-        for block in stream_channels(file, rate, recorded_at=heed):
+        for block in stream_channels(file, rate, recorded_at=heed, track=track):
             streams = streams or [self.new_stream() for _ in block.T]
             yield from _by_end(s.push(c) for s, c in zip(streams, block.T, strict=True))
         yield from _by_end(stream.flush() for stream in streams)
@@ -95,6 +110,7 @@ class Listening:
         start: float | None = None,
         end: float | None = None,
         channel: int | None = None,
+        track: int | None = None,
     ) -> Iterator[tuple[int | None, Segment]]:
         """Yield what is heard in a stretch of a file: its segments, or all of it as one.
 
@@ -106,19 +122,20 @@ class Listening:
             start: seconds; None is the beginning.
             end: seconds; None is the end.
             channel: from 1 on; None is all of them mixed.
+            track: of a file with several.
 
         Raises:
             BadAudio: as :meth:`segments`; or it has no such channel or stretch.
         """
         if start is None and end is None and self.manner.wants_segments:
             if channel is None:
-                yield from self.segments(source)
+                yield from self.segments(source, track=track)
             else:
                 rate = self.recognizer.card.sample_rate
-                waves = stream_audio(source, rate, channel=channel)
+                waves = stream_audio(source, rate, channel=channel, track=track)
                 yield from self._segments_of(waves, channel)
             return
-        heard, hertz = self.cut_out(source, start=start, end=end, channel=channel)
+        heard, hertz = self.cut_out(source, start=start, end=end, channel=channel, track=track)
         offset = start or 0.0
         if not self.manner.wants_segments:
             yield channel, as_segment(self.recognizer.predict(heard, hertz), offset)
@@ -134,6 +151,7 @@ class Listening:
         start: float | None = None,
         end: float | None = None,
         channel: int | None = None,
+        track: int | None = None,
     ) -> tuple[Audio, int | None]:
         """Return a stretch as :meth:`Recognizer.predict` takes it: the source, and its rate.
 
@@ -141,10 +159,11 @@ class Listening:
             BadAudio: as :meth:`stretch`.
         """
         rate = self.recognizer.card.sample_rate
-        if (start, end, channel) == (None, None, None):
+        if (start, end, channel, track) == (None,) * 4:
             return source, None
         silence = self.manner.wants_segments  # then it is what they say
-        waves = read_audio(source, rate, start=start, end=end, channel=channel, silence=silence)
+        part = {"start": start, "end": end}
+        waves = read_audio(source, rate, **part, channel=channel, track=track, silence=silence)
         return waves, rate
 
     def _segments_of(

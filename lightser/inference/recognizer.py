@@ -199,7 +199,9 @@ class Recognizer:
     def __repr__(self) -> str:
         return f"<Recognizer {self.card.name}: {', '.join(self.labels)}>"
 
-    def predict(self, source: Audio, sample_rate: int | None = None) -> Prediction:
+    def predict(
+        self, source: Audio, sample_rate: int | None = None, *, track: int | None = None
+    ) -> Prediction:
         """Return the emotion of a whole clip.
 
         A clip shorter than the card's ``min_s`` is padded with zeros on both sides. One longer than
@@ -211,13 +213,15 @@ class Recognizer:
             source: a path, a binary file object, the bytes of a file, or samples ``[T]`` or
                 ``[T, channels]``, floats with full scale 1 or whole numbers of 8, 16 or 32 bits.
             sample_rate: hertz, of samples in memory; a file knows its own.
+            track: of a file with several audio tracks, from 1 on; None is the one that a player
+                plays, with a warning that names the others.
 
         Raises:
             BadAudio: it cannot be read, or is silent or shorter than 0.1 s; samples come without
                 their rate, or a file with one.
             MissingExtra: its format needs the extra ``codecs``.
         """
-        with self._windows(source, sample_rate) as (windows, count, seconds):
+        with self._windows(source, sample_rate, track) as (windows, count, seconds):
             mean = _mean(self._each(self._ask, windows), count)
         return self._prediction(mean, count, seconds)
 
@@ -282,6 +286,7 @@ class Recognizer:
         *,
         window_s: float | None = None,
         hop_s: float | None = None,
+        track: int | None = None,
     ) -> Iterator[Segment]:
         """Return the segments of a recording, one after another, as :class:`Stream` gives them.
 
@@ -290,13 +295,14 @@ class Recognizer:
             sample_rate: hertz, of samples in memory.
             window_s: seconds that a segment lasts; by default the card's ``window_s``.
             hop_s: seconds from one segment's start to the next; by default half a window.
+            track: as :meth:`predict` takes it.
 
         Raises:
             BadAudio: as :meth:`predict`, but silence is a label here.
             LightserError: ``hop_s`` is longer than ``window_s``, or one of them is too short.
         """
         stream = Stream(self, window_s=window_s, hop_s=hop_s)  # here, so that it raises at once
-        blocks = mono_blocks(source, sample_rate, self.card.sample_rate, self.heed_rate)
+        blocks = mono_blocks(source, sample_rate, self.card.sample_rate, self.heed_rate, track)
 
         def listen() -> Iterator[Segment]:
             for block in blocks:
@@ -377,7 +383,7 @@ class Recognizer:
 
     @contextmanager
     def _windows(
-        self, source: Audio, sample_rate: int | None
+        self, source: Audio, sample_rate: int | None, track: int | None = None
     ) -> Iterator[tuple[Iterator[Wave], int, float]]:
         """Give the windows ``[T]`` of a whole clip, how many they are, and its seconds.
 
@@ -388,7 +394,7 @@ class Recognizer:
         with rereadable(source) as clip:
             held: list[Wave] = []
             total, low, high = 0, np.inf, -np.inf
-            for block in mono_blocks(clip, sample_rate, rate, self.heed_rate):
+            for block in mono_blocks(clip, sample_rate, rate, self.heed_rate, track):
                 total += len(block)
                 low, high = min(low, block.min()), max(high, block.max())
                 if total <= _HELD_S * rate:
@@ -397,7 +403,7 @@ class Recognizer:
                     held.clear()
             check_audible(np.array([low, high], np.float32), name_of(source))
             is_held = total <= _HELD_S * rate
-            blocks = held if is_held else mono_blocks(clip, sample_rate, rate)
+            blocks = held if is_held else mono_blocks(clip, sample_rate, rate, track=track)
             starts = window_starts(total, self._window)
             yield cut(blocks, starts, self._window), len(starts), total / rate
 

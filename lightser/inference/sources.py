@@ -17,6 +17,7 @@ from lightser.audio.downmix import mixed
 from lightser.audio.files import (
     LARGEST_FLOAT,
     MIN_SECONDS,
+    MOST_CHANNELS,
     Source,
     resample,
 )
@@ -30,7 +31,6 @@ AnyAudio = TypeVar("AnyAudio", bound=Audio)
 
 _PIPE_BYTES = 2**16  # that are read at once
 _MOST_BITS = 32  # of whole numbers that somebody records
-_MOST_CHANNELS = 64
 
 
 def to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ def to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
         raise BadAudio(
             f"Expected samples of shape [T] or [T, channels], got {list(samples.shape)}."
         )
-    if samples.ndim == 2 and samples.shape[1] > _MOST_CHANNELS:
+    if samples.ndim == 2 and samples.shape[1] > MOST_CHANNELS:
         raise BadAudio(
             f"Samples of shape {list(samples.shape)} would have {samples.shape[1]} channels; "
             "expected [T, channels]: transpose them."
@@ -116,6 +116,7 @@ def mono_blocks(
     sample_rate: int | None,
     rate: int,
     recorded_at: Callable[[int], None] = lambda _: None,
+    track: int | None = None,
 ) -> Iterator[Wave]:
     """Yield a source as float32 ``[n]`` blocks, mono, at ``rate`` hertz.
 
@@ -125,6 +126,7 @@ def mono_blocks(
         sample_rate: hertz, of samples in memory; a file knows its own.
         rate: hertz, of the result.
         recorded_at: is called with the source's own rate.
+        track: of a file with several, from 1 on; None is the one that a player plays.
 
     Raises:
         BadAudio: it cannot be read; samples come without their rate, or a file with one.
@@ -139,8 +141,10 @@ def mono_blocks(
                 f"leave it out{raw}."
             )
         file: Source = opened(source)  # type: ignore[assignment]  # is_samples has told
-        yield from stream_mixed(file, rate, recorded_at=recorded_at)
+        yield from stream_mixed(file, rate, recorded_at=recorded_at, track=track)
         return
+    if track is not None:
+        raise BadAudio(f"Got track={track}, but samples in memory have no tracks; leave it out.")
     if sample_rate is None:
         raise BadAudio("Samples in memory need their sample_rate, in hertz.")
     sample_rate = check_rate(sample_rate, "sample_rate")

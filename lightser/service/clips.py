@@ -26,7 +26,7 @@ from lightser.service.limits import Limits, Refusal, bad_request, check_hop, che
 async def predict(request: Request) -> Response:
     """Answer with the emotion of a whole clip."""
     desk: Desk = request.app.state.desk
-    refuse_unknown(request.query_params, ASKED)
+    refuse_unknown(request.query_params, (*ASKED, "track"))
     name, recognizer = asked_for(desk, request.query_params)
     with desk.requests.take():
         clip = await _hear_body(request, desk, recognizer)
@@ -39,7 +39,7 @@ async def predict(request: Request) -> Response:
 async def segments(request: Request) -> Response:
     """Answer with the emotion of each stretch of a clip."""
     desk: Desk = request.app.state.desk
-    refuse_unknown(request.query_params, (*ASKED, *CUT))
+    refuse_unknown(request.query_params, (*ASKED, *CUT, "track"))
     name, recognizer = asked_for(desk, request.query_params)
     cutting = Cutting.of(request.query_params, recognizer)
     with desk.requests.take():
@@ -84,10 +84,13 @@ def asked_for(desk: Desk, query: QueryParams) -> tuple[str, Recognizer]:
 
 
 async def _hear_body(request: Request, desk: Desk, recognizer: Recognizer) -> Clip:
+    track = request.query_params.get("track", "0")
+    if not (track.isdecimal() and int(track) < 2**16):
+        raise bad_request(f"track must be a number, counted from 1, got {track[:50]!r}.")
     body = await read_body(request, desk.limits)
     facts = request.state.facts
     facts["bytes"] = len(body)
-    clip = await desk.decoders.decode(body, recognizer.card.sample_rate)
+    clip = await desk.decoders.decode(body, recognizer.card.sample_rate, int(track))
     recognizer.heed_rate(clip.recorded_at, clip.warnings.append)
     facts["audio_s"] = round(len(clip.samples) / recognizer.card.sample_rate, 3)
     desk.metrics.count("lightser_audio_seconds_total", facts["audio_s"])

@@ -71,8 +71,8 @@ class Decoders:
         """End all processes."""
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
-    async def decode(self, body: bytes, rate: int) -> Clip:
-        """Return the samples of a file at ``rate`` hertz.
+    async def decode(self, body: bytes, rate: int, track: int = 0) -> Clip:
+        """Return the samples of a file at ``rate`` hertz, of a track or of a player's choice (0).
 
         Raises:
             Refusal: 413, 415, 422: the file is too long, of an unsupported format, not audio, or
@@ -87,7 +87,7 @@ class Decoders:
             if not worker.is_alive:
                 await worker.start()
             return await asyncio.wait_for(
-                worker.decode(body, rate, self.limits.audio_s), self.limits.time_s
+                worker.decode(body, rate, self.limits.audio_s, track), self.limits.time_s
             )
         except asyncio.TimeoutError:
             self._lost("time")
@@ -161,10 +161,10 @@ class _Worker:
         if process.stdin:
             process.stdin.close()
 
-    async def decode(self, body: bytes, rate: int, most_s: float) -> Clip:
+    async def decode(self, body: bytes, rate: int, most_s: float, track: int) -> Clip:
         assert self._process is not None and self._process.stdin is not None
         self.is_idle = False
-        self._process.stdin.write(JOB.pack(len(body), rate, most_s))
+        self._process.stdin.write(JOB.pack(len(body), rate, most_s, track))
         self._process.stdin.write(body)
         await self._process.stdin.drain()
         blocks = []

@@ -109,6 +109,13 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         "Whether a stretch in which nobody speaks is `silence`, with no probabilities.",
         True,
     )
+    track = _parameter(
+        "track",
+        {"type": "integer", "minimum": 1},
+        "Of a file with several audio tracks; by default the one that a player plays, and a "
+        "warning that names the others.",
+        2,
+    )
     asking = [labels, model]
     cutting = [window, hop, smooth, vad, *asking]
     return {
@@ -124,14 +131,16 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         "security": [{}, {"bearer": []}, {"header": []}],
         "paths": {
             "/v1/predict": {
-                "post": _upload("predict", "The emotion of a clip.", upload, asking, "Prediction")
+                "post": _upload(
+                    "predict", "The emotion of a clip.", upload, [*asking, track], "Prediction"
+                )
             },
             "/v1/segments": {
                 "post": _upload(
                     "segments",
                     "The emotion of each stretch of a clip.",
                     upload,
-                    cutting,
+                    [*cutting, track],
                     "Segments",
                 )
             },

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from lightser.audio.channels import stream_mixed
 from lightser.errors import LightserError, LightserWarning
 
-JOB = struct.Struct("<QId")  # bytes of the file, hertz of the samples, most seconds of them
+# Bytes of the file, hertz of the samples, most seconds of them, track (0: as a player chooses).
+JOB = struct.Struct("<QIdH")
 FRAME = struct.Struct("<cI")  # kind, bytes
 READY, SAMPLES, DONE, FAILED = b"r", b"s", b"d", b"f"
 TOO_LONG = "TooLong"
@@ -37,9 +38,9 @@ def main() -> None:
     send(answers, READY)
     jobs = sys.stdin.buffer
     while len(head := jobs.read(JOB.size)) == JOB.size:
-        size, rate, most_s = JOB.unpack(head)
+        size, rate, most_s, track = JOB.unpack(head)
         try:
-            decode(jobs.read(size), rate, most_s, answers)
+            decode(jobs.read(size), rate, most_s, track or None, answers)
         except LightserError as error:
             fail(answers, type(error).__name__, str(error))
         except Exception as error:  # a decoder that a hostile file has led astray: start anew
@@ -65,12 +66,12 @@ def limit_process(n_bytes: int) -> None:
             continue
 
 
-def decode(body: bytes, rate: int, most_s: float, answers: BinaryIO) -> None:
+def decode(body: bytes, rate: int, most_s: float, track: int | None, answers: BinaryIO) -> None:
     """Send the samples of a file, as :func:`stream_mixed` gives them."""
     n_samples, rates = 0, list[int]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LightserWarning)
-        for block in stream_mixed(io.BytesIO(body), rate, recorded_at=rates.append):
+        for block in stream_mixed(io.BytesIO(body), rate, recorded_at=rates.append, track=track):
             n_samples += len(block)
             if n_samples > most_s * rate:
                 fail(answers, TOO_LONG, f"The audio is longer than {most_s:g} s.")

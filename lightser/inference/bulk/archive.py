@@ -139,6 +139,8 @@ def predict_archive(
         raise LightserError(
             f"A batch of {batch} is for clips taken whole; leave it out where segments are wanted."
         )
+    if batch > 1 and manner.track == "all":
+        raise LightserError("A batch takes one track of each file; give its number, not all.")
     base = base or (_folder_of(manifest) if manifest else os.getcwd())
     base = base if is_url(base) else os.path.abspath(base)
     task = Task(
@@ -172,6 +174,7 @@ def predict_archive(
             recognizer.labels,
             facts.columns,
             has_channels=facts.has_channels or manner.per_channel,
+            has_tracks=manner.track is not None,
             about=f"{lightser.__version__}, model {recognizer.card.name}",
         )
         summary = _assemble(parts, facts, -(-facts.files // size), columns, write, out, base)
@@ -336,10 +339,11 @@ def _assemble(
                     known = (spoken(file), *stretch, *(carried[i] for i in kept))
                     errors.writerow([*known, spoken(heard[0])])
                     continue
-                channel, start, end, label, confidence, probabilities = heard
+                track, channel, start, end, label, confidence, probabilities = heard
                 counts["rows"] += 1
                 yield (
                     spoken(item.file),
+                    *([track] if columns.has_tracks else []),
                     *([channel] if columns.has_channels else []),
                     *(start, end, label, confidence),
                     *(probabilities or [None] * len(columns.labels)),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from lightser.audio.containers import EXTENSIONS
+from lightser.audio.signatures import is_named_audio
 from lightser.errors import BadAudio, LightserError, MissingExtra
 
 # Files that a process fetches while it listens to another: a store answers late, but many at once.
@@ -106,7 +106,7 @@ def _url_like(url: str, path: str, name: str) -> str | None:
 
 def _is_wanted(name: str, folder: str) -> bool:
     below = name.removeprefix(folder).lstrip("/").split("/")
-    return name.lower().endswith(EXTENSIONS) and not any(part.startswith(".") for part in below)
+    return is_named_audio(name) and not any(part.startswith(".") for part in below)
 
 
 def fetch(url: str) -> BinaryIO:

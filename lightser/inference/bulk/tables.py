@@ -24,20 +24,22 @@ class Columns:
         labels: of the model; each has a column of probabilities, ``p_<label>``.
         carried: of the manifest.
         has_channels: whether ``channel`` is one of them.
+        has_tracks: whether ``track`` is one of them.
         about: what made the table, for formats that have a place for it.
     """
 
     labels: tuple[str, ...]
     carried: tuple[str, ...] = ()
     has_channels: bool = False
+    has_tracks: bool = False
     about: str = ""
 
     @property
     def ours(self) -> tuple[str, ...]:
         """Names of the columns that are not carried."""
-        channel = ("channel",) if self.has_channels else ()
+        voice = (*["track"] * self.has_tracks, *["channel"] * self.has_channels)
         numbers = (f"p_{label}" for label in self.labels)
-        return ("file", *channel, "start", "end", "label", "confidence", *numbers)
+        return ("file", *voice, "start", "end", "label", "confidence", *numbers)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -110,6 +112,7 @@ def write_parquet(rows: Iterable[Cells], columns: Columns, path: Path) -> None:
     text = arrow.string()
     types = {
         "file": text,
+        "track": arrow.int16(),
         "channel": arrow.int16(),
         "start": arrow.float64(),
         "end": arrow.float64(),

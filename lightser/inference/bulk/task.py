@@ -79,9 +79,9 @@ def listening_for(task: Task) -> Listening:
 def lines_of(task: Task, block: Block) -> Iterator[str]:
     """Listen to a block, and yield the lines of its part, in the order of its items.
 
-    A line is a JSON list: ``[item, channel, start, end, label, confidence, probabilities]`` of
-    what was heard, ``[item, reason]`` where something could not be; the last one is an object with
-    the counts of :class:`Done`. A file that breaks off may have lines of both kinds.
+    A line is a JSON list: ``[item, track, channel, start, end, label, confidence, probabilities]``
+    of what was heard, ``[item, reason]`` where something could not be; the last one is an object
+    with the counts of :class:`Done`. A file that breaks off may have lines of both kinds.
     """
     listening = listening_for(task)
     bad, total_s = 0, 0.0
@@ -93,10 +93,11 @@ def lines_of(task: Task, block: Block) -> Iterator[str]:
             number = block.first + at
             start = until = block.items[at].start or 0.0
             try:
-                for channel, segment in heard:
+                for track, channel, segment in heard:
                     until = max(until, segment.end)
                     yield _line(
                         number,
+                        track,
                         channel,
                         *(round(t, 6) for t in (segment.start, segment.end)),
                         segment.label,
@@ -111,8 +112,10 @@ def lines_of(task: Task, block: Block) -> Iterator[str]:
     yield counts_line(len(block.items), bad, total_s)
 
 
-# Place of an item in its block, what errors call it, and what is heard in it, by channel.
-Heard = tuple[int, str, Iterator[tuple[int | None, Segment]]]
+# What is heard in an item: of which track and channel, and what.
+Said = Iterator[tuple[int | None, int | None, Segment]]
+# Place of an item in its block, what errors call it, and what is heard in it.
+Heard = tuple[int, str, Said]
 
 
 def _one_by_one(listening: Listening, task: Task, block: Block) -> Iterator[Heard]:
@@ -120,10 +123,15 @@ def _one_by_one(listening: Listening, task: Task, block: Block) -> Iterator[Hear
         if isinstance(source, LightserError):
             yield at, item.file, _told(item, source)
         else:
-            stretch = listening.stretch(
-                source, start=item.start, end=item.end, channel=item.channel
-            )
-            yield at, name_of(source), stretch
+            yield at, name_of(source), _said(listening, item, source)
+
+
+def _said(listening: Listening, item: Item, source: str | BinaryIO) -> Said:
+    for track in listening.tracks_of(source):
+        for channel, segment in listening.stretch(
+            source, start=item.start, end=item.end, channel=item.channel, track=track
+        ):
+            yield track, channel, segment
 
 
 def _in_batches(listening: Listening, task: Task, block: Block) -> Iterator[Heard]:
@@ -133,8 +141,9 @@ def _in_batches(listening: Listening, task: Task, block: Block) -> Iterator[Hear
                 yield (at, item.file), source, None
                 continue
             try:
+                (track,) = listening.tracks_of(source)  # "all" is refused
                 clip, rate = listening.cut_out(
-                    source, start=item.start, end=item.end, channel=item.channel
+                    source, start=item.start, end=item.end, channel=item.channel, track=track
                 )
                 yield (at, name_of(source)), clip, rate
             except LightserError as error:
@@ -142,7 +151,7 @@ def _in_batches(listening: Listening, task: Task, block: Block) -> Iterator[Hear
 
     for (at, called), answer in listening.recognizer.predict_in_batches(asked(), task.batch):
         item = block.items[at]
-        yield at, called, _told(item, answer)
+        yield at, called, _told(item, answer, listening.manner.track)
 
 
 def _opened(task: Task, block: Block) -> Iterator[tuple[Item, str | BinaryIO | LightserError]]:
@@ -150,11 +159,12 @@ def _opened(task: Task, block: Block) -> Iterator[tuple[Item, str | BinaryIO | L
     return zip(block.items, opened(names), strict=True)
 
 
-def _told(item: Item, answer: Prediction | LightserError) -> Iterator[tuple[int | None, Segment]]:
+def _told(item: Item, answer: Prediction | LightserError, track: int | str | None = None) -> Said:
     """Yield the one segment that an item is, or raise why it is none."""
     if isinstance(answer, LightserError):
         raise answer
-    yield item.channel, as_segment(answer, item.start or 0.0)
+    assert track != "all"
+    yield track, item.channel, as_segment(answer, item.start or 0.0)  # type: ignore[misc]
 
 
 def error_line(number: int, reason: str) -> str:
