@@ -154,7 +154,8 @@ def predict(
     if archive.is_meant:
         if plot is not None:
             raise LightserError("--plot draws one clip, and this is an archive; leave it out.")
-        predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
+        with spoken_warnings():
+            predict_bulk(archive, manner, model=model, labels=read_labels(labels), threads=threads)
         return
     if not files:
         raise LightserError("Give FILES, - for standard input, or a --manifest.")
