@@ -7,6 +7,7 @@ A model folder is all that training and recognising share::
     weights.safetensors   the trained tensors, for those who go on training
     golden.flac           a clip ...
     golden.json           ... and the probabilities that the model gave for it
+    heard.bin             digests of the clips that it was trained on
     NAME.py               the network, where it is somebody's own; nothing here runs it
 
 Standard library only, so that whoever reads a card needs nothing else.
@@ -30,6 +31,7 @@ MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
 GOLDEN_CLIP = "golden.flac"
 GOLDEN_ANSWER = "golden.json"
+HEARD = "heard.bin"
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)
 NOTABLE_LOSS = 0.1  # of UA, in a narrower band
 OTHER_CORPUS, LEFT_OUT_CORPUS = "other corpus", "loco"  # protocols that test on an unheard corpus

@@ -515,18 +515,14 @@ def test_where_all_are_bad_the_exit_code_says_so(model: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("wav,id\na.wav,1\n", "no column 'file'; name the column of files with --column "),
+        ("clip,id\na.wav,1\n", "no column 'file'; name the column of files with --column "),
         ("file,id,id\n", "two columns are called 'id'"),
-        ("file,id\na.wav\n", "line 2: 1 cells, and there are 2 columns"),
-        ("file,start\na.wav,soon\n", "line 2: start 'soon'; expected seconds"),
-        ("file,end\na.wav,1\nb.wav,nan\n", "line 3: end 'nan'"),
-        ("file;start;end\na.wav;2;1\n", "line 2: from 2 s to 1 s is no stretch"),
-        ("file\tchannel\na.wav\t0\n", "line 2: channel '0'; channels are counted from 1"),
-        ("file,id\n ,1\n", "line 2: no name of a file"),
-        ("file,Start\na.wav,1\n", "column 'Start' is not 'start'"),
-        ("file, channel\na.wav, 0\n", "channel '0'"),
         ("file\n", "names no files"),
+        ("file;;\n\n;;\n", "names no files"),
         ("", "no column 'file'"),
+        ('file,id\na.wav,1\n"b.wav,2\nc.wav,3\n', "line 3: a quotation mark is opened here"),
+        ("PK\x03\x04 and so on", "save the sheet as 'CSV UTF-8'"),
+        ("fi\0le\n", "line 1: no text"),
     ],
 )
 def test_a_manifest_that_cannot_be_is_one_line(
@@ -537,6 +533,87 @@ def test_a_manifest_that_cannot_be_is_one_line(
         predict_archive(tmp_path / "o.csv", manifest=str(tmp_path / "files.csv"), model=model)
     assert complaint in str(error.value) and "\n" not in str(error.value)
     assert os.listdir(tmp_path) == ["files.csv"]
+
+
+def test_bad_rows_are_listed_as_bad_files_are_and_the_others_are_heard(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copyfile(ANGER, tmp_path / "a.flac")
+    complaints = {
+        "a.flac;soon;;;": "line 2: start 'soon' is no time",
+        "a.flac;;5 apples;;": "line 3: end '5 apples' is no time",
+        "a.flac;2;1;;": "line 4: from 2 s to 1 s is no stretch",
+        "a.flac;−1;;;": "line 5: start '-1' is before the beginning",
+        "a.flac;;;0;": "line 6: channel '0'; channels are counted from 1",
+        ";1;2;;": "line 7: no name of a file",
+        "a.flac;1": "line 8: 2 cells, and there are 5 columns",
+        "a.flac;1;2;;x;y": "line 9: 6 cells, and there are 5 columns",
+        "a.flac;inf;;;": "line 10: start 'inf'",
+    }
+    lines = ["file;start;end;channel;id", *complaints, "a.flac;0,5;1,25;1;good", ";;;;"]
+    (tmp_path / "files.csv").write_text("\n".join(lines), encoding="utf-8")
+    words = ["--model", model, "--engine", "serial"]
+    out = tmp_path / "o.csv"
+    assert call(*words, "--manifest", tmp_path / "files.csv", "--out", out) == 0
+    assert f"9 of 10 files could not be recognised: {tmp_path / 'o.errors.csv'}" in (
+        capsys.readouterr().err
+    )
+    (row,) = rows_of(out)
+    assert (row["start"], row["end"], row["id"]) == ("0.5", "1.25", "good")
+    reasons = [row["reason"] for row in rows_of(tmp_path / "o.errors.csv")]
+    for reason, complaint in zip(reasons, complaints.values(), strict=True):
+        assert reason.startswith(complaint), "by its line"
+
+    # What could not be used does not turn into something that can, the second time.
+    again = tmp_path / "again.csv"
+    assert call(*words, "--manifest", tmp_path / "o.errors.csv", "--out", again) == 2
+    assert len(rows_of(tmp_path / "again.errors.csv")) == 9 and rows_of(again) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,start,end\nCLIP,0.5,1.5\n",
+        "sep=;\nPath;Start;END\nCLIP;0,5;1,5\n",
+        "\ufefffile; start ;end ;;\r\nCLIP; 0,5;1,5 ;;\r\n;;;;\r\n",
+        "id\tFile Name\tstart (s)\tend_ms\rx\tCLIP\t0,500\t1500\r",
+        "# made by hand\n\nfile, start, end\n CLIP , 0 days 00:00:00.5, 0:01.5\n",
+        'filename,begin,stop\n"CLIP","0,5","1 500 ms"\n',
+        "FILE_PATH|Start Time|End Time\nCLIP|00:00:00,5|1.5 s\n",
+        ",wav,start,end\n0,CLIP,0.5,1.5\n",
+    ],
+)
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
+def test_a_manifest_is_read_as_people_have_it(
+    model: Path, tmp_path: Path, text: str, coding: str
+) -> None:
+    (tmp_path / "files.csv").write_bytes(text.replace("CLIP", str(ANGER)).encode(coding))
+    manifest = str(tmp_path / "files.csv")
+    summary = predict_archive(tmp_path / "o.csv", manifest=manifest, model=model, engine="serial")
+    assert summary.bad == 0
+    (row,) = rows_of(tmp_path / "o.csv")
+    assert (row["file"], row["start"], row["end"]) == (str(ANGER), "0.5", "1.5")
+
+
+def test_a_column_that_may_be_a_time_is_mentioned(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "files.csv").write_text(f"file,onset,end_date\n{ANGER},1,2020\n")
+    words = ["--model", model, "--engine", "serial", "--out", tmp_path / "o.csv"]
+    assert call("--manifest", tmp_path / "files.csv", *words) == 0
+    assert "column 'onset' is not taken for a time" in capsys.readouterr().err
+
+
+def test_names_of_files_are_those_on_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "wav").mkdir()
+    for name in (" x.wav", "Müller.wav", "wav/b.wav", "plain.wav"):
+        (tmp_path / name).write_bytes(b"")
+    text = "file,who\n x.wav,1\nM\xfcller.wav,M\xfcller\nwav\\b.wav,3\n plain.wav ,4\n"
+    (tmp_path / "m.csv").write_bytes(text.encode("latin-1"))
+    _, items = read_manifest(str(tmp_path / "m.csv"), "file", str(tmp_path))
+    found = [(item.file, *item.carried) for item in items]
+    names = [(" x.wav", "1"), ("Müller.wav", "Müller"), ("wav/b.wav", "3"), ("plain.wav", "4")]
+    assert found == names
 
 
 @pytest.mark.parametrize(
@@ -578,7 +655,7 @@ def test_nothing_to_listen_to_is_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_list_is_read_whatever_is_in_it(tmp_path: Path) -> None:
-    odd = ["a,b.wav", 'say "hi".wav', "line\nbreak.wav", os.fsdecode(b"caf\xe9.wav"), " x.wav"]
+    odd = ["a,b.wav", 'say "hi".wav', "line\nbreak.wav", os.fsdecode(b"caf\xe9.wav"), "x .wav"]
     with open(tmp_path / "m.csv", "w", newline="", errors="surrogateescape") as file:
         csv.writer(file).writerows([["file", "id"], *([name, "1"] for name in odd)])
     carried, items = read_manifest(str(tmp_path / "m.csv"), "file")

@@ -420,6 +420,92 @@ def test_parts_of_files_are_read_in_seconds_and_in_durations(tmp_path):
         load_corpus("table", csv(tmp_path, "file,start,emotion\na.wav,noon,joy\n"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,start,end,emotion,speaker\nCLIP,0.5,1.5,joy,03\nb.wav,,,fear,04\n",
+        "sep=;\nPath;Start;END; Emotion ;SPEAKER\nCLIP;0,5;1,5; joy;03 \nb.wav;NaT;;fear;04\n",
+        "\ufefffile; start ;end ;emotion; speaker;\r\nCLIP; 0,5;1,5;joy;03;\r\n;;;;;\r\n"
+        "b.wav;;nan;fear;04;\r\n",
+        "File Name\tstart (s)\tend_ms\tEmotion\tSpeaker ID\rCLIP\t0,500\t1500\tjoy\t03\r"
+        "b.wav\t\t\tfear\t04\r",
+        "# by hand\n\nfile, start, end, emotion, speaker\n"
+        "CLIP, 0 days 00:00:00.5, 0:01.5, joy, 03\nb.wav, , , fear, 04\n",
+        ',filename,begin,stop,category,spk\n0,CLIP,"0,5","1 500 ms",joy,03\n1,b.wav,NA,,fear,04\n',
+    ],
+)
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
+def test_a_table_is_read_as_people_have_it(tmp_path, text, coding):
+    (tmp_path / "list.csv").write_bytes(text.replace("CLIP", "wav/a.wav").encode(coding))
+    table = load_corpus("table", tmp_path / "list.csv")
+    assert list(table["file"]) == [str(tmp_path / "wav" / "a.wav"), str(tmp_path / "b.wav")]
+    assert table.loc[0, ["start", "end"]].tolist() == [0.5, 1.5]
+    assert table.loc[1, ["start", "end"]].isna().all()
+    assert list(table["label"]) == ["joy", "fear"] and list(table["speaker"]) == ["03", "04"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ('"0,5x"', "'0,5x' is no time"),
+        ("5 apples", "'5 apples' is no time"),
+        ("−1", "'-1' is before the beginning"),
+        ('"1,250"', "'1,250' may be 1.250 or 1250"),
+        ("1_000", "'1_000' is no time"),
+        ("0:61:00", "'0:61:00' is no time: it has more than 59 minutes"),
+        ("inf", "'inf' is no time"),
+    ],
+)
+def test_what_is_no_time_is_refused_with_line_and_value(tmp_path, cell, words):
+    path = csv(tmp_path, f"file,start,emotion\na.wav,1,joy\nb.wav,{cell},joy\n")
+    with pytest.raises(BadCorpus, match=f"line 3: start {words}"):
+        load_corpus("table", path)
+
+
+def test_all_bad_rows_of_a_table_are_counted(tmp_path):
+    path = csv(tmp_path, "file,start,emotion\n" + "a.wav,soon,joy\n" * 5)
+    with pytest.raises(BadCorpus, match=r"line 2: .*line 4: .*\(and 2 more\)") as error:
+        load_corpus("table", path)
+    assert "\n" not in str(error.value)
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart_by_these(tmp_path):
+    text = "file,start,label\nDC/a01.wav,,joy\nJE/a01.wav,,joy\nJE/a02.wav,1,fear\n"
+    table = load_corpus("table", csv(tmp_path, text))
+    assert list(table["utterance"]) == ["DC/a01", "JE/a01", "JE/a02[1-]"]
+
+
+def test_rows_without_a_label_are_left_out_counted_and_named(tmp_path):
+    path = csv(tmp_path, "file,label\na.wav,joy\nb.wav,\nc.wav,NaN\n")
+    with pytest.warns(LightserWarning, match=r"2 rows without a label are left out: b\.wav, c"):
+        table = load_corpus("table", path)
+    assert list(table["utterance"]) == ["a"]
+    table = load_corpus("table", path, unlabelled="keep")
+    assert list(table["label"]) == ["joy", "unlabelled", "unlabelled"]
+    with pytest.raises(UnknownName, match="leave out"):
+        load_corpus("table", path, unlabelled="guess")
+    with pytest.raises(BadCorpus, match="none of the 1 rows has a label"):
+        load_corpus("table", csv(tmp_path, "file,label\na.wav,\n"))
+
+
+def test_a_column_that_looks_like_a_speaker_is_mentioned(tmp_path):
+    path = csv(tmp_path, "file,label,Person\na.wav,joy,x\n")
+    with pytest.warns(LightserWarning, match="'Person' is not taken for the speaker; .*columns"):
+        table = load_corpus("table", path)
+    assert list(table["speaker"]) == [""]
+    assert list(load_corpus("table", path, columns={"speaker": "Person"})["speaker"]) == ["x"]
+
+
+def test_a_table_in_windows_coding_is_read(tmp_path):
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "Müller.wav").write_bytes(b"")
+    text = "file;emotion;speaker\nwav\\Müller.wav;Ärger;Müller\n"
+    (tmp_path / "list.csv").write_bytes(text.encode("cp1252"))
+    table = load_corpus("table", tmp_path)
+    assert table.loc[0, ["label", "speaker"]].tolist() == ["Ärger", "Müller"]
+    assert table.loc[0, "file"] == str(tmp_path / "wav" / "Müller.wav")
+
+
 def test_paths_may_start_from_another_folder(tmp_path):
     path = csv(tmp_path, "file,emotion\na.wav,anger\n")
     table = load_corpus("table", path, audio=tmp_path / "elsewhere")
@@ -518,6 +604,20 @@ def test_an_audformat_database_in_its_usual_cut_is_read(tmp_path):
     assert table.loc[0, "file"] == str(tmp_path / "wav" / "a.wav")
     with pytest.raises(UnknownName, match="did you mean 'emotion'"):
         load_corpus("table", tmp_path, table="emotions")
+
+
+def test_audformat_tells_files_of_one_name_apart_and_leaves_out_what_has_no_label(tmp_path):
+    audformat = pytest.importorskip("audformat")
+    database = audformat.Database(name="mine")
+    database.schemes["emotion"] = audformat.Scheme(labels=["anger", "joy"])
+    index = audformat.filewise_index(["DC/a01.wav", "JE/a01.wav", "JE/a02.wav"])
+    database["emotion"] = audformat.Table(index)
+    database["emotion"]["emotion"] = audformat.Column(scheme_id="emotion")
+    database["emotion"]["emotion"].set(["joy", "anger", None])
+    database.save(str(tmp_path), storage_format="csv")
+    with pytest.warns(LightserWarning, match=r"1 row without a label is left out: JE/a02\.wav"):
+        table = load_corpus("table", tmp_path)
+    assert list(table["utterance"]) == ["DC/a01", "JE/a01"]
 
 
 def test_audformat_without_its_package_is_answered_with_the_command_to_get_it(

@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
-    "errors", "registry", "options", "names", "whole", "processes", "memory", "card",
+    "errors", "registry", "options", "names", "tables", "whole", "processes", "memory", "card",
     "bundled", "cluster",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
@@ -25,7 +25,8 @@ FLOORS = [
 # Whoever recognises shares a model folder with whoever trains, and no code above audio.
 RECOGNISING = {"inference", "service"}
 SHARED = {
-    *("errors", "registry", "names", "whole", "processes", "memory", "card", "bundled", "cluster"),
+    *("errors", "registry", "names", "tables", "whole", "processes", "memory", "card", "bundled"),
+    "cluster",
     *("audio", "inference", "service"),
 }
 
@@ -38,6 +39,7 @@ NEEDS = {
     "registry": set(),
     "options": set(),
     "names": set(),
+    "tables": set(),
     "whole": set(),
     "processes": set(),
     "memory": set(),

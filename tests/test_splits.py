@@ -530,7 +530,7 @@ def test_utterances_that_a_fold_file_leaves_out_are_told(tmp_path):
         ("utterance,fold\ns0t0anger0,1\n", "lacks the column 'part'"),
         ("name,part\ns0t0anger0,train\n", "lacks the column 'file'"),
         ("", "holds no folds"),
-        (None, "Cannot read the folds"),
+        (None, "Cannot read"),
     ],
 )
 def test_a_csv_that_holds_no_folds_is_refused(tmp_path, text, words):

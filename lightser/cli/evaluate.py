@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lightser.card import OTHER_CORPUS, Card, Score, read_card, write_card
+from lightser.card import HEARD, OTHER_CORPUS, Card, Score, read_card, write_card
 from lightser.cli import app
 from lightser.cli.adapt import LEAST_CLIPS
 from lightser.cli.chosen_labels import Labels, read_labels
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lightser.inference import Recognizer
 
-HEARD = "training score"
+TRAINING = "training score"
 
 
 @app.command(
@@ -65,6 +65,14 @@ def evaluate(
             "score the others.",
         ),
     ] = None,
+    unlabelled: Annotated[
+        str,
+        typer.Option(
+            metavar="leave out|keep",
+            help="Rows of a table without a label: keep writes the answers to them to "
+            "unlabelled.csv in the results folder.",
+        ),
+    ] = "leave out",
     code: Annotated[Path | None, typer.Option(help=CODE_HELP)] = None,
     on_card: Annotated[
         bool,
@@ -81,6 +89,7 @@ def evaluate(
     """
     try:
         from lightser.corpora import CORPORA, load_corpus
+        from lightser.corpora.table import UNLABELLED
         from lightser.training.scores import score_predictions, scores_for_card
     except ImportError as error:
         raise MissingExtra("Evaluating", "train") from error
@@ -100,14 +109,29 @@ def evaluate(
         )
     with spoken_warnings():
         recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
-        table = load_corpus(name, folder, **read_options(CORPORA[name], option or []))
+        options = read_options(CORPORA[name], option or [])
+        if unlabelled != "leave out":
+            options |= read_options(CORPORA[name], [f"unlabelled={unlabelled}"])
+            if out is None:
+                raise LightserError("--unlabelled keep writes to a results folder; give --out")
+        table = load_corpus(name, folder, **options)
+        without = (table["label"] == UNLABELLED) & (unlabelled == "keep")
+        blank, table = table[without], table[~without]
+        if table.empty:
+            raise BadCorpus(
+                f"None of the {len(blank)} rows has a label to score by; lightser predict "
+                "--manifest hears them"
+            )
         match = match_labels(table["label"], recognizer.labels, read_map(map))
         heard = has_heard(recognizer.card, {name, *table["corpus"]})
         kept = table[table["label"].isin(list(match.names))]
-        if on_card:
-            refuse_for_card(recognizer.card, name, heard, kept)
         for line in warnings_of(recognizer.card, name, heard, match):
             print(f"lightser: {line}", file=sys.stderr)
+        n_again = 0
+        if not heard:
+            kept, n_again = without_heard(recognizer, kept, name)
+        if on_card:
+            refuse_for_card(recognizer.card, name, heard, n_again, kept)
 
         began = time.monotonic()
         with progress_bar(f"Listening to {name}") as tell:
@@ -116,6 +140,7 @@ def evaluate(
             else:
                 answers = predict_all(recognizer, kept, match.names, tell)
             predictions, problems = answers
+        unscored, unheard = predict_all(recognizer, blank, {UNLABELLED: ""}, lambda i, of: None)
     if predictions.empty:
         raise BadCorpus(f"None of the {len(kept)} utterances could be read: {problems[0]}")
     scores = score_predictions(predictions, recognizer.labels)
@@ -123,17 +148,29 @@ def evaluate(
     parts = list(dict.fromkeys(predictions["corpus"]))
     unread = len(problems)
     facts = describe(
-        recognizer, name, parts, heard, match, adapt=adapt or 0, unread=unread, minutes=minutes
+        recognizer,
+        name,
+        parts,
+        heard,
+        match,
+        n_again=n_again,
+        adapt=adapt or 0,
+        unread=unread,
+        minutes=minutes,
     )
     if out is not None:
         write_results(out, predictions, facts | scores)
+        if not blank.empty:
+            text = unscored.to_csv(index=False, lineterminator="\n")
+            write_whole(out / "unlabelled.csv", text)
     print_scores(predictions, recognizer.labels, facts, scores)
-    for problem in problems:
+    for problem in (*problems, *unheard):
         print(f"lightser: {printable(str(problem))}", file=sys.stderr)
     if problems:
         print(f"lightser: not in the score: {len(problems)} of {len(kept)}", file=sys.stderr)
         if on_card:
             print("lightser: nor on the card, which quotes whole corpora", file=sys.stderr)
+    if problems or unheard:
         raise typer.Exit(2)
     if on_card:
         note_on_card(find_model(model), scores_for_card(facts | scores, chosen_from(recognizer)))
@@ -258,11 +295,46 @@ def warnings_of(card: Card, corpus: str, heard: bool, match: Match) -> list[str]
     return lines
 
 
+def without_heard(
+    recognizer: "Recognizer", table: "pd.DataFrame", corpus: str
+) -> "tuple[pd.DataFrame, int]":
+    """Return the utterances that a model was not trained on, by their sound, and how many it was.
+
+    Raises:
+        BadCorpus: it was trained on all of them.
+    """
+    from lightser.corpora.heard import digests, read_heard
+
+    name = recognizer.card.name
+    known = read_heard(recognizer.folder, recognizer.card)
+    if known is None:
+        print(
+            f"lightser: {name} keeps no {HEARD}: what it was trained on is known by the names of "
+            "corpora alone, and not seen where clips have come into another",
+            file=sys.stderr,
+        )
+        return table, 0
+    is_new = [one not in known for one in digests(table)]
+    n_again = len(table) - sum(is_new)
+    if n_again == len(table):
+        raise BadCorpus(
+            f"{name} was trained on all {n_again} of these clips of {corpus}, by their sound: "
+            "nothing is left to test it on"
+        )
+    if n_again:
+        print(
+            f"lightser: left out, as {name} was trained on them: {n_again} of {len(table)} clips; "
+            "others may be of the same voices",
+            file=sys.stderr,
+        )
+    return table[is_new], n_again
+
+
 def has_heard(card: Card, corpora: set[str]) -> bool:
     """Return whether a model was trained on one of the corpora that utterances are of.
 
     A table or a folder of somebody's own may hold what the model was trained on under another name;
-    that nobody can see from here.
+    see :func:`without_heard`.
     """
     return any(trained.corpus in corpora for trained in card.trained_on)
 
@@ -277,6 +349,7 @@ def describe(
     heard: bool,
     match: Match,
     *,
+    n_again: int,
     adapt: int,
     unread: int,
     minutes: float,
@@ -289,6 +362,7 @@ def describe(
         parts: the corpora that its utterances are of.
         heard: whether the model was trained on one of them.
         match: whose labels were scored.
+        n_again: how many other utterances were left out, as it was trained on them.
         adapt: to how many utterances of each speaker it was adapted.
         unread: how many utterances could not be read.
         minutes: that it took.
@@ -301,7 +375,7 @@ def describe(
     if heard:
         note = f"Trained on {trained} and scored on {corpus}: a training score, not a test."
     else:
-        some = "" if adapt or unread else "all "
+        some = "" if adapt or unread or n_again else "all "
         note = f"Trained on {trained}, tested on {some}{in_words(match.names)} of {in_words(parts)}"
         note += "." if adapt or card.adapted_to else ", to which nothing was adapted."
     if adapt:
@@ -314,6 +388,8 @@ def describe(
             f" Its batch norms were adapted to {card.adapted_to} recordings without labels: "
             "transductive, if they are of these voices."
         )
+    if n_again:
+        note += f" {n_again} clips that it was trained on were left out."
     if unread:
         note += f" {unread} utterance{'s' * (unread != 1)} could not be read."
     if match.left_out:
@@ -335,10 +411,10 @@ def describe(
         "unread": unread,
         "folds_done": 1,
         "folds_planned": 1,
-        "protocol": HEARD if heard else OTHER_CORPUS,
+        "protocol": TRAINING if heard else OTHER_CORPUS,
         "protocol_note": note,
         "selected_on": "",
-        "speaker_independent": not heard,
+        "speaker_independent": not heard and not n_again,
         "transductive": adapt > 0 or card.adapted_to > 0,
         "corpus": corpus,
         "labels": list(recognizer.labels),
@@ -376,11 +452,13 @@ def refuse_other_results(out: Path) -> None:
         protocol = json.loads(path.read_text(encoding="utf-8")).get("protocol")
     except (OSError, ValueError, AttributeError):
         protocol = None
-    if protocol not in (HEARD, OTHER_CORPUS):
+    if protocol not in (TRAINING, OTHER_CORPUS):
         raise BadResults(f"{out} holds results of another kind; give another --out")
 
 
-def refuse_for_card(card: Card, corpus: str, heard: bool, table: "pd.DataFrame") -> None:
+def refuse_for_card(
+    card: Card, corpus: str, heard: bool, n_again: int, table: "pd.DataFrame"
+) -> None:
     """Refuse what a card must not quote: training scores, and those that say nothing of others.
 
     Raises:
@@ -389,6 +467,11 @@ def refuse_for_card(card: Card, corpus: str, heard: bool, table: "pd.DataFrame")
     if heard:
         raise BadResults(
             f"{card.name} was trained on utterances of {corpus}; a card quotes no training score"
+        )
+    if n_again:
+        raise BadResults(
+            f"{card.name} was trained on {n_again} of the clips; a card quotes whole corpora of "
+            "which it has heard nothing"
         )
     for part, rows in table.groupby("corpus"):
         named = rows["speaker"].notna() & (rows["speaker"] != "")

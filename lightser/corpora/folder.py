@@ -13,7 +13,7 @@ import pandas as pd
 
 from lightser.audio.signatures import is_audio
 from lightser.corpora import CORPORA, Corpus
-from lightser.corpora.utterances import make_table
+from lightser.corpora.utterances import make_table, short_names
 from lightser.errors import BadCorpus, LightserWarning
 
 UNLABELLED = "unlabelled"
@@ -55,9 +55,7 @@ def load(
         )
 
     paths = [file.relative_to(root.absolute()) for file in found]
-    stems = [path.stem for path in paths]
-    # anger/01.wav and fear/01.wav are two utterances; their ids need the folder.
-    names = stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]
+    names = short_names(map(str, paths))
     first: dict[str, Path] = {}
     for name, file in zip(names, found, strict=True):
         if first.setdefault(name, file) != file:

@@ -5,8 +5,8 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from csv import DictReader
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from lightser.corpora.splits import (
     fold_of,
     round_up,
 )
+from lightser.corpora.utterances import read_csv
 from lightser.errors import BadCorpus, BadRecipe, LightserWarning
 
 
@@ -119,12 +120,8 @@ PROTOCOLS["emobox"] = Protocol(
 )
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(DictReader(file, restval=""))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadCorpus(f"Cannot read the folds in {path}: {error}") from error
+def _read_csv(path: Path) -> list[dict[Any, str]]:
+    rows = read_csv(path).to_dict("records")
     if not rows:
         raise BadCorpus(f"{path} holds no folds")
     return rows

@@ -6,32 +6,37 @@ writing it takes the package of that name, so that the format is right in all it
 """
 
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lightser.corpora import CORPORA, Corpus
+from lightser import tables
+from lightser.corpora import CORPORA, Corpus, some
 from lightser.corpora.utterances import (
     COLUMNS,
     NUMBERS,
     check_table,
     make_table,
     read_csv,
+    read_numbers,
     relative_file,
 )
-from lightser.errors import BadCorpus, MissingExtra, UnknownName
+from lightser.errors import BadCorpus, LightserWarning, MissingExtra, UnknownName
 
-# What others call our columns, in the order in which we look for them.
+# What others call our columns, in the order in which we look for them; those of files and times are
+# in lightser.tables.
 ALIASES = {
     "utterance": ("utterance",),
-    "file": ("file", "path", "filename", "file_name", "filepath", "file_path", "wav", "audio"),
-    "start": ("start", "start_time"),
-    "end": ("end", "end_time"),
-    "speaker": ("speaker", "speaker_id", "spk", "actor", "subject"),
+    "speaker": (
+        *("speaker", "speaker_id", "spk", "spk_id", "actor", "actor_id", "subject", "subject_id"),
+        *("participant", "participant_id", "talker"),
+    ),
     "label": ("label", "emotion", "category", "class"),
     "corpus": ("corpus", "database", "dataset"),
     "language": ("language", "lang"),
@@ -42,6 +47,13 @@ ALIASES = {
     "votes": ("votes",),
     "agreement": ("agreement", "emotion.confidence"),
 }
+# What may be meant as a speaker, and is not taken for one.
+LIKE_A_SPEAKER = re.compile(
+    "speak|spk|actor|subject|participant|talker|person|voice|client|narrator|user|caller|agent"
+    "|sprecher|locuteur|hablante|^who$|^name$"
+)
+UNLABELLED = "unlabelled"  # the label of rows without one, where these are kept
+UNLABELLED_WAYS = ("leave out", "keep")
 GENDERS = {"female": "female", "f": "female", "w": "female", "male": "male", "m": "male"}
 
 HEADER = "db.yaml"
@@ -55,6 +67,7 @@ def load(
     labels: Mapping[str, str] | None = None,
     audio: str | Path | None = None,
     table: str = "",
+    unlabelled: str = "leave out",
 ) -> pd.DataFrame:
     """Return the table of a CSV, of a folder with one CSV, or of an audformat folder.
 
@@ -68,23 +81,56 @@ def load(
         labels: from the table's name of a label to ours, where they differ: ``{"ang": "anger"}``.
         audio: folder that the paths of files start from; by default that of the table.
         table: audformat's table of the labels, where there are several.
+        unlabelled: "leave out" rows without a label, or "keep" them, as "unlabelled".
+
+    Warns:
+        LightserWarning: rows are left out; a column may be meant as a speaker or a time, and is not
+            taken for one.
 
     Raises:
         BadCorpus: no such table, or without a file or label.
         MissingExtra: an audformat folder, and the package is not installed.
     """
+    if unlabelled not in UNLABELLED_WAYS:
+        raise UnknownName("way with rows without a label", unlabelled, UNLABELLED_WAYS)
     if (root / HEADER).is_file():
         rows, start_from = read_audformat(root, columns or {}, table), root
     else:
         path = csv_in(root)
-        rows, start_from = read_csv(path, separator_of(path)), path.parent
+        rows, start_from = read_csv(path), path.parent
     if columns or not all(column in rows for column in COLUMNS):
-        rows = renamed(rows, columns or {})
+        rows = renamed(rows, columns or {}, root)
+    else:
+        rows = read_numbers(rows)
     if labels:
         rows["label"] = rows["label"].replace(dict(labels))
+    rows = with_labels(rows, root, keep=unlabelled == "keep")
     base = Path(audio or start_from).absolute()
-    rows["file"] = [os.path.normpath(base / file) for file in rows["file"]]
+    rows["file"] = [os.path.normpath(base / tables.file_in(file, base)) for file in rows["file"]]
     return make_table(rows.to_dict("records"), **({} if "corpus" in rows else {"corpus": "table"}))
+
+
+def with_labels(rows: pd.DataFrame, root: Path, *, keep: bool) -> pd.DataFrame:
+    """Return the rows that have a label, or all of them with one.
+
+    Raises:
+        BadCorpus: none has a label.
+    """
+    without = rows["label"].map(lambda label: tables.is_empty(str(label))).astype(bool)
+    if not without.any():
+        return rows
+    if keep:
+        return rows.assign(label=rows["label"].mask(without, UNLABELLED))
+    if without.all():
+        raise BadCorpus(f"{root}: none of the {len(rows)} rows has a label")
+    named = some([str(file) for file in rows["file"][without]])
+    are = "row without a label is" if without.sum() == 1 else "rows without a label are"
+    warnings.warn(
+        f"{root}: {without.sum()} {are} left out: {named} (unlabelled=keep keeps them)",
+        LightserWarning,
+        stacklevel=2,
+    )
+    return rows[~without].copy()
 
 
 def csv_in(root: Path) -> Path:
@@ -100,68 +146,73 @@ def csv_in(root: Path) -> Path:
     return found[0].absolute()
 
 
-def separator_of(path: Path) -> str:
-    """Return what separates the columns in the head line: comma, semicolon or tab."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            head = file.readline()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadCorpus(f"Cannot read {path} as CSV: {error}") from error
-    return max(",;\t", key=head.count)
-
-
-def renamed(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+def renamed(rows: pd.DataFrame, columns: Mapping[str, str], root: Path) -> pd.DataFrame:
     """Return the columns that we know, under our names, with values as ours.
 
     Raises:
         UnknownName: ``columns`` names a column that there is not.
-        BadCorpus: no column for the file or the label.
+        BadCorpus: no column for the file or the label, or a cell that is no number.
     """
-    lower = {str(column).lower(): column for column in rows.columns}
-    source: dict[str, str] = {}
+    names = [str(column) for column in rows.columns]
     for ours in columns:
         if ours not in COLUMNS:
             raise UnknownName("column of the utterance table", ours, COLUMNS)
         if columns[ours] not in rows:
-            raise UnknownName("column", columns[ours], map(str, rows.columns))
-    for ours, aliases in ALIASES.items():
-        theirs = columns.get(ours) or next((lower[a] for a in aliases if a in lower), None)
-        if theirs is not None:
+            raise UnknownName("column", columns[ours], names)
+    left = [name for name in names if name not in columns.values()]
+    source: dict[str, str] = {}
+    units: dict[str, float] = {}
+    for ours in COLUMNS:
+        if ours in columns:
+            source[ours] = columns[ours]
+        elif ours in ("start", "end"):
+            if found := tables.find_time(left, ours):
+                source[ours], units[ours] = found
+        elif theirs := tables.find_column(left, tables.ALIASES.get(ours) or ALIASES[ours]):
             source[ours] = theirs
     for needed in ("file", "label"):
         if needed not in source:
             raise BadCorpus(
                 f"The table has no column for the {needed}; it has "
-                f"{', '.join(map(str, rows.columns))}. Name it: columns.{needed} = '...'"
+                f"{', '.join(names)}. Name it: columns.{needed} = '...'"
             )
+    others = [name for name in names if name not in source.values()]
+    if "speaker" not in source:
+        mention(root, "the speaker", filter(is_like_a_speaker, others), "speaker")
+    mention(root, "a time", tables.like_a_time(others), "start")
 
     ours_only = pd.DataFrame({ours: rows[theirs] for ours, theirs in source.items()})
+    ours_only.attrs = rows.attrs
     for column in ours_only:
-        if column in ("start", "end"):
-            ours_only[column] = [seconds(value) for value in ours_only[column]]
-        elif column not in NUMBERS:
+        if column not in NUMBERS:
             ours_only[column] = ours_only[column].astype(object).fillna("").astype(str)
+    ours_only = read_numbers(ours_only, units)
+    if "speaker" in ours_only:
+        unknown = ours_only["speaker"].str.lower().isin(["nan", "<na>", "nat"])
+        ours_only["speaker"] = ours_only["speaker"].mask(unknown, "")
     if "gender" in ours_only:
         ours_only["gender"] = [GENDERS.get(g.strip().lower(), "") for g in ours_only["gender"]]
     return ours_only
 
 
-def seconds(value: Any) -> float:
-    """Return seconds from a number, or from audformat's durations; NaN where there is none.
+def is_like_a_speaker(column: str) -> bool:
+    """Say whether a column that we do not know may name who speaks.
 
-    >>> seconds("1.5"), seconds("0 days 00:00:01.500000"), seconds("")
-    (1.5, 1.5, nan)
+    >>> is_like_a_speaker("Person ID"), is_like_a_speaker("language")
+    (True, False)
     """
-    if value is None or value == "" or value is pd.NaT:
-        return np.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        pass
-    try:
-        return float(pd.to_timedelta(value).total_seconds())
-    except ValueError:
-        raise BadCorpus(f"'{value}' is no time: give seconds, or '0 days 00:00:01.5'") from None
+    return bool(LIKE_A_SPEAKER.search(tables.key_of(column)))
+
+
+def mention(root: Path, what: str, columns: Iterable[str], ours: str) -> None:
+    """Warn of columns that are not taken, and may be meant to be."""
+    for column in columns:
+        warnings.warn(
+            f"{root}: column '{column}' is not taken for {what}; if it is, name it: "
+            f"columns.{ours}='{column}'",
+            LightserWarning,
+            stacklevel=3,
+        )
 
 
 def audformat_package() -> Any:

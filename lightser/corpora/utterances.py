@@ -4,11 +4,10 @@ Every loader returns this table, every protocol splits it, and its columns are a
 knows of a corpus. ``file, start, end`` is audformat's segmented index.
 """
 
-import csv
+import functools
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from lightser import tables
 from lightser.audio.files import audio_info, read_audio
 from lightser.audio.signatures import is_audio
 from lightser.errors import BadCorpus
@@ -68,8 +68,8 @@ def make_table(rows: Iterable[Mapping[Any, Any]], **same: Any) -> pd.DataFrame:
         starts = table["start"].astype(float)
         ends = table["end"].astype(float)
         table["utterance"] = [
-            utterance_id(file, start, end)
-            for file, start, end in zip(table["file"], starts, ends, strict=True)
+            name + utterance_id("", start, end)
+            for name, start, end in zip(short_names(table["file"]), starts, ends, strict=True)
         ]
     return check_table(table)
 
@@ -86,6 +86,23 @@ def utterance_id(file: str | Path, start: float = np.nan, end: float = np.nan) -
         return Path(file).stem
     until = "" if np.isnan(end) else f"{end:.10g}"
     return f"{Path(file).stem}[{0 if np.isnan(start) else start:.10g}-{until}]"
+
+
+def short_names(files: Iterable[str]) -> list[str]:
+    """Return the stems of files, behind as many of their folders as it takes to tell all apart.
+
+    Two files of one folder that differ in their endings keep one name.
+
+    >>> short_names(["/savee/DC/a01.wav", "/savee/JE/a01.wav", "/savee/DC/a01.wav"])
+    ['DC/a01', 'JE/a01', 'DC/a01']
+    """
+    paths = [(*Path(file).parent.parts, Path(file).stem) for file in files]
+    names: list[str] = []
+    for depth in range(1, max(map(len, paths), default=0) + 1):
+        names = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
 
 
 def check_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -185,35 +202,88 @@ def read_table(path: Path | str) -> pd.DataFrame:
         BadCorpus: it is not there, or not such a table.
     """
     path = Path(path).absolute()
-    table = read_csv(path)
+    table = read_numbers(read_csv(path))
     if "file" in table:
         table["file"] = [os.path.normpath(path.parent / file) for file in table["file"]]
     return check_table(table)
 
 
-def read_csv(path: Path, separator: str = ",") -> pd.DataFrame:
-    """Return the CSV as strings: speaker "03" stays "03", and text "NA" is a text.
+def read_csv(path: Path, separator: str | None = None) -> pd.DataFrame:
+    """Return a CSV as :func:`lightser.tables.read_table` reads it, all of it as text.
 
-    Rows may end in a separator that the header does not have; what stands behind it is refused.
+    Speaker "03" stays "03", and text "NA" is a text. Names of files are those on the disk. The
+    index holds the lines of the file.
+
+    Args:
+        path: of the CSV.
+        separator: of its columns, where it is known.
+
+    Raises:
+        BadCorpus: it is not there, or has rows that cannot be read; all of them are counted.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of what is left out
-            table = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                index_col=False,
-            )  # fmt: skip
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.reader(file, delimiter=separator):
-                if any(row[len(table.columns) :]):
-                    raise BadCorpus(
-                        f"Cannot read {path} as CSV: '{separator.join(row)}' has more fields than "
-                        "the header"
-                    )
-        return table
-    except (OSError, ValueError, pd.errors.ParserError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise BadCorpus(f"Cannot read {path} as CSV: {reason}") from error
+        with open(path, "rb") as raw:
+            table = tables.read_table(raw, str(path), BadCorpus, separator)
+            rows = list(table.rows)
+    except OSError as error:
+        raise BadCorpus(f"Cannot read {path} as CSV: {error.strerror}") from error
+    refuse_rows(path, {row.line: row.problem for row in rows if row.problem})
+    frame = pd.DataFrame(
+        [[*map(tables.text_of, row.cells)] for row in rows],
+        columns=list(table.columns),
+        index=[row.line for row in rows],
+        dtype=object,
+    )
+    file = tables.find_column(table.columns, tables.ALIASES["file"])
+    if file is not None:
+        at = table.columns.index(file)
+        frame[file] = [tables.file_in(row.cells[at], path.parent) for row in rows]
+    frame.attrs |= {"path": path, "commas_separate": table.separator == ","}
+    return frame
+
+
+def read_numbers(frame: pd.DataFrame, units: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Return a frame of :func:`read_csv` with seconds and shares as numbers, NaN where it is empty.
+
+    Args:
+        frame: whose columns are called as ours.
+        units: in how many seconds ``start`` and ``end`` count, where they are other than 1.
+
+    Raises:
+        BadCorpus: what is no number; all of them are counted.
+    """
+    problems: dict[Any, str] = {}
+    for column in NUMBERS:
+        if column not in frame:
+            continue
+        read = tables.number
+        if column in ("start", "end"):
+            read = functools.partial(tables.seconds, unit=(units or {}).get(column, 1.0))
+        numbers = []
+        for line, cell in frame[column].items():
+            found = cell
+            if isinstance(cell, str):
+                try:
+                    found = read(cell, commas_separate=frame.attrs["commas_separate"])
+                except ValueError as error:
+                    found, problems[line] = None, f"{column} {error}"
+            numbers.append(np.nan if found is None else found)
+        frame[column] = pd.Series(numbers, index=frame.index, dtype=float)
+    if problems:
+        refuse_rows(frame.attrs["path"], problems)
+    return frame
+
+
+def refuse_rows(path: Path, problems: Mapping[Any, str]) -> None:
+    """Raise if there are problems in rows of a CSV, by line.
+
+    Raises:
+        BadCorpus: with the first of them.
+    """
+    if problems:
+        first = [f"line {line}: {problem}" for line, problem in [*problems.items()][:3]]
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise BadCorpus(f"Cannot read {path}, {'; '.join(first)}{more}")
 
 
 def relative_file(file: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightser.card import WEIGHTS, Card, read_card, verify_files
+from lightser.corpora.heard import read_heard
 from lightser.export.folder import CardFacts, write_model_folder
 from lightser.training.adapt import adapt_norms, features_to_adapt_to, norms_of
 from lightser.training.own_code import OwnCode
@@ -70,4 +71,5 @@ def write_adapted_model(
         adapted_to=len(clips),
     )
     code = next((OwnCode.read(model / name) for name in card.files if name.endswith(".py")), None)
-    return write_model_folder(system, facts, out, overwrite=overwrite, code=code)
+    heard = read_heard(model, card) or ()
+    return write_model_folder(system, facts, out, overwrite=overwrite, code=code, heard=heard)

@@ -7,7 +7,7 @@ import copy
 import datetime
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from lightser.card import (
     CARD,
     GOLDEN_ANSWER,
     GOLDEN_CLIP,
+    HEARD,
     MODEL,
     WEIGHTS,
     Card,
@@ -30,6 +31,7 @@ from lightser.card import (
     file_facts,
     write_card,
 )
+from lightser.corpora.heard import write_heard
 from lightser.errors import BadModel, LightserError
 from lightser.export.onnx import INPUT, OUTPUT, to_onnx
 from lightser.training.own_code import OwnCode
@@ -74,6 +76,7 @@ def write_model_folder(
     *,
     overwrite: bool = False,
     code: OwnCode | None = None,
+    heard: Collection[bytes] = (),
 ) -> Card:
     """Write a model folder that has proved itself, or nothing.
 
@@ -87,6 +90,7 @@ def write_model_folder(
         overwrite: whether a model folder that is there is replaced.
         code: what the system is made of, where that is not all ours. It is put beside the weights,
             and nothing that reads the folder runs it.
+        heard: digests of the clips that it was trained on; see :mod:`lightser.corpora.heard`.
 
     Raises:
         BadModel: ``folder`` is there, or the graph answers otherwise than PyTorch.
@@ -107,6 +111,9 @@ def write_model_folder(
         if code is not None:
             (unfinished / code.name).write_text(code.text, encoding="utf-8")
             files.append(code.name)
+        if heard:
+            write_heard(unfinished, heard)
+            files.append(HEARD)
         card = Card(
             name=place.name,
             system=system.describe()["model"]["name"],

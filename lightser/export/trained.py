@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lightser.card import Card, TrainedOn
 from lightser.corpora import CORPORA
+from lightser.corpora.heard import digests, read_heard
 from lightser.export.folder import CardFacts, write_model_folder
 from lightser.training.crossval import Plan, commit, facts_of
 from lightser.training.final import calibrate
@@ -108,4 +109,15 @@ def write_trained_model(
         intended_use=INTENDED_USE,
         limits=limits_of(plan),
     )
-    return write_model_folder(system, facts, folder, overwrite=overwrite, code=plan.recipe.code)
+    code = plan.recipe.code
+    return write_model_folder(
+        system, facts, folder, overwrite=overwrite, code=code, heard=heard_by(plan)
+    )
+
+
+def heard_by(plan: Plan) -> frozenset[bytes]:
+    """Return the digests of a plan's clips, and of those that its network had heard before."""
+    heard = frozenset(one for one in digests(plan.table) if one is not None)
+    if initial := plan.jobs[0].initial:
+        heard |= read_heard(initial.folder, initial.card) or frozenset()
+    return heard

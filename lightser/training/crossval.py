@@ -146,6 +146,7 @@ def make_plan(
     initial = None if recipe.init is None else Initial.of(recipe.init)
     if initial is not None:
         initial.refuse_heard({recipe.corpus.name, *table["corpus"]})
+        initial.refuse_clips(table)
         initial.known_to(build_system(recipe, len(labels)))
     jobs = tuple(
         Job(

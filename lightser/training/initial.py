@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from lightser.bundled import find_model
 from lightser.card import WEIGHTS, Card, read_card, verify_files
+from lightser.corpora.heard import digests, read_heard
 from lightser.errors import BadModel, BadRecipe
 from lightser.training.system import System
 
@@ -66,6 +68,19 @@ class Initial:
                     f"init '{self.card.name}' was trained on {known.corpus}, so that nobody in it "
                     "is left to be tested; begin from a model of other corpora"
                 )
+
+    def refuse_clips(self, table: pd.DataFrame) -> None:
+        """Refuse to go on with clips that the model was trained on, under whatever name.
+
+        Raises:
+            BadRecipe: with how many there are.
+        """
+        known = read_heard(self.folder, self.card)
+        if known and (again := sum(one in known for one in digests(table))):
+            raise BadRecipe(
+                f"init '{self.card.name}' was trained on {again} of these {len(table)} clips; "
+                "begin from a model that has heard none of them"
+            )
 
     def known_to(self, system: System) -> System:
         """Return what the model is, for a system of the same front end and the same network.

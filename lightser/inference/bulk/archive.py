@@ -154,7 +154,7 @@ def predict_archive(
     )
     parts = Parts(out.with_name(f"{out.name}.parts"))
     with parts.alone():
-        facts = _list_files(parts, manifest, sources, column, manner)
+        facts = _list_files(parts, manifest, sources, column, base, manner)
         size = _begin_or_go_on(parts, _plan(task, recognizer, facts), facts.files)
         finished = parts.finished()
         blocks = (b for b in blocks_of(read_list(parts.list), size) if b.index not in finished)
@@ -243,13 +243,18 @@ def _cores() -> int:
 
 
 def _list_files(
-    parts: Parts, manifest: str | None, sources: Sequence[str], column: str, manner: Manner
+    parts: Parts,
+    manifest: str | None,
+    sources: Sequence[str],
+    column: str,
+    base: str,
+    manner: Manner,
 ) -> ListFacts:
     """Write the list of files, whether it is new or that of an earlier run, and describe it."""
     carried: tuple[str, ...] = ()
     items: Iterable[Item] = find_files(sources)
     if manifest:
-        carried, items = read_manifest(manifest, column)
+        carried, items = read_manifest(manifest, column, base)
     facts = write_list(carried, items, parts.new_list)
     if manner.per_channel and facts.has_stretches:
         raise BadManifest(
@@ -334,9 +339,8 @@ def _assemble(
                     at, item = next(items)
                 carried = [spoken(cell) for cell in item.carried]
                 if len(heard) == 1:
-                    stretch = (item.start, item.end, item.channel)
-                    file = item.file if is_base else absolute(item.file, base)
-                    known = (spoken(file), *stretch, *(carried[i] for i in kept))
+                    file = absolute(item.file, base) if item.file and not is_base else item.file
+                    known = (spoken(file), *item.stretch, *(carried[i] for i in kept))
                     errors.writerow([*known, spoken(heard[0])])
                     continue
                 track, channel, start, end, label, confidence, probabilities = heard

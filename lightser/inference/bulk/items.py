@@ -7,19 +7,34 @@ import csv
 import hashlib
 import io
 import itertools
-import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
-from lightser.errors import BadManifest, LightserError
+from lightser.errors import BadManifest, LightserError, LightserWarning
 from lightser.inference.bulk.remote import filesystem_of, is_url, list_audio, require_protocol
 from lightser.inference.finding import each_audio
+from lightser.names import is_unicode
+from lightser.tables import (
+    ALIASES,
+    Row,
+    Table,
+    file_in,
+    find_column,
+    find_time,
+    like_a_time,
+    read_table,
+    text_lines,
+    text_of,
+)
 
 # The columns that mean something to us; all others are carried to the output.
 _OURS = ("file", "start", "end", "channel")
+_PROBLEM = "problem"  # of the list on disk
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,8 @@ class Item:
         end: seconds; None is its end.
         channel: from 1 on; None is all of them mixed.
         carried: what else the manifest says of it, column by column.
+        problem: why its row cannot be used; "" if it can.
+        said: start, end and channel as the manifest has them, where there is a problem.
     """
 
     file: str
@@ -39,6 +56,13 @@ class Item:
     end: float | None = None
     channel: int | None = None
     carried: tuple[str, ...] = ()
+    problem: str = ""
+    said: tuple[str, str, str] = ("", "", "")
+
+    @property
+    def stretch(self) -> tuple[float | str | None, float | str | None, int | str | None]:
+        """Start, end and channel: what is meant, or what the manifest says that cannot be."""
+        return self.said if self.problem else (self.start, self.end, self.channel)
 
 
 @dataclass(frozen=True)
@@ -75,97 +99,123 @@ class ListFacts:
     has_stretches: bool
 
 
-def read_manifest(path: str, column: str) -> tuple[tuple[str, ...], Iterator[Item]]:
+def read_manifest(
+    path: str, column: str = "file", base: str | None = None
+) -> tuple[tuple[str, ...], Iterator[Item]]:
     """Return the names of carried columns, and the items of a manifest, one after another.
 
+    A row that cannot be used is an item with its problem.
+
     Args:
-        path: a CSV with a header, separated by commas, semicolons or tabs; or, if it ends in
-            ``.txt``, a list with a file on each line. A URL is read, too.
-        column: that names the file.
+        path: a CSV as :func:`lightser.tables.read_table` takes it; or, if it ends in ``.txt``, a
+            list with a file on each line. A URL is read, too.
+        column: that names the file; "file" is also found under the names that others give it.
+        base: folder or URL of relative names.
+
+    Warns:
+        LightserWarning: a column may be meant as a time, and is not taken for one.
 
     Raises:
-        BadManifest: it cannot be read, has no such column, or a row says what cannot be.
+        BadManifest: it cannot be read, or has no such column.
     """
-    lines = _lines(path)
-    if path.endswith(".txt"):
-        return (), (Item(line.rstrip("\r\n")) for line in lines if line.strip())
-    header_line = next(lines, "")
-    separator = next((s for s in "\t;" if s in header_line and "," not in header_line), ",")
-    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator), [])]
-    if column not in header:
+    folder = None if base is None or is_url(base) else base
+    if path.lower().endswith(".txt"):
+        lines = (line.rstrip("\r\n") for line in _lines(path))
+        return (), (Item(file_in(line, folder)) for line in lines if line.strip())
+    with _readable(path):
+        table = read_table(_opened(path), path, BadManifest)
+    names = ALIASES["file"] if column == "file" else (column,)
+    file = column if column in table.columns else find_column(table.columns, names)
+    if file is None:
         raise BadManifest(
             f"{path}: no column '{column}'; name the column of files with --column "
-            f"(there are: {', '.join(header) or 'none'})."
+            f"(there are: {', '.join(table.columns) or 'none'})."
         )
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise BadManifest(f"{path}: two columns are called '{twice[0]}'; rename one.")
-    for name in header:
-        if name not in _OURS and name.lower() in _OURS[1:] and name != column:
-            raise BadManifest(
-                f"{path}: column '{name}' is not '{name.lower()}'; write it like that, or give it "
-                "another name."
-            )
-    ours = {"file": header.index(column)} | {k: header.index(k) for k in _OURS[1:] if k in header}
-    carried = [i for i in range(len(header)) if i not in ours.values()]
+    others = [name for name in table.columns if name != file]
+    units = {}
+    ours = {"file": table.columns.index(file)}
+    for which in ("start", "end"):
+        if found := find_time(others, which):
+            ours[which], units[which] = table.columns.index(found[0]), found[1]
+    if channel := find_column(others, ALIASES["channel"]):
+        ours["channel"] = table.columns.index(channel)
+    carried = [i for i in range(len(table.columns)) if i not in ours.values()]
+    for name in like_a_time(table.columns[i] for i in carried):
+        warnings.warn(
+            f"{path}: column '{name}' is not taken for a time; if it is one in seconds, call it "
+            "start or end",
+            LightserWarning,
+            stacklevel=2,
+        )
 
     def items() -> Iterator[Item]:
-        table = csv.reader(lines, delimiter=separator)
-        try:
-            for cells in table:
-                if cells:
-                    yield _item(cells, len(header), ours, carried)
-        except (csv.Error, ValueError) as error:
-            raise BadManifest(f"{path}, line {table.line_num + 1}: {error}") from None
+        with _readable(path):
+            for row in table.rows:
+                yield _item(row, table, ours, units, carried, folder)
 
-    return tuple(header[i] for i in carried), items()
+    return tuple(table.columns[i] for i in carried), items()
 
 
-def _item(cells: list[str], width: int, ours: dict[str, int], carried: list[int]) -> Item:
-    """Return the item of a row.
-
-    Raises:
-        ValueError: the row says what cannot be.
-    """
-    if len(cells) != width:
-        raise ValueError(
-            f"{len(cells)} cells, and there are {width} columns; quote what has commas."
-        )
-    said = {name: cells[at].strip() for name, at in ours.items() if name != "file"}
-    file = cells[ours["file"]]
-    if not file.strip():
-        raise ValueError("no name of a file.")
-    start, end = (_seconds(name, said.get(name, "")) for name in ("start", "end"))
-    if end is not None and end <= (start or 0):
-        raise ValueError(f"from {start or 0:g} s to {end:g} s is no stretch of time.")
-    channel = said.get("channel", "").removesuffix(".0")  # as pandas writes where some are empty
-    if channel and not (channel.isdecimal() and int(channel) >= 1):
-        raise ValueError(f"channel '{channel}'; channels are counted from 1.")
-    rest = tuple(cells[i] for i in carried)
-    return Item(file, start, end, int(channel) if channel else None, rest)
-
-
-def _seconds(name: str, cell: str) -> float | None:
-    if not cell:
-        return None
+def _item(
+    row: Row,
+    table: Table,
+    ours: dict[str, int],
+    units: dict[str, float],
+    carried: list[int],
+    folder: str | None,
+) -> Item:
+    """Return the item of a row."""
+    if row.problem:  # nobody knows which cell is which
+        text = text_of(row.text)
+        problem = f"line {row.line}: {row.problem}"
+        return Item(text, carried=("",) * len(carried), problem=problem)
+    file = file_in(row.cells[ours["file"]], folder)
+    said = {name: text_of(row.cells[at]) for name, at in ours.items() if name != "file"}
+    rest = tuple(
+        row.cells[i] if is_unicode(row.cells[i]) else text_of(row.cells[i]) for i in carried
+    )
     try:
-        seconds = float(cell)
+        if not file:
+            raise ValueError("no name of a file")
+        start, end = (_seconds(table, name, said.get(name, ""), units) for name in ("start", "end"))
+        if end is not None and end <= (start or 0):
+            raise ValueError(f"from {start or 0:g} s to {end:g} s is no stretch of time")
+        return Item(file, start, end, _channel(table, said.get("channel", "")), rest)
+    except ValueError as error:
+        problem = f"line {row.line}: {error}."
+        texts = tuple(said.get(name, "") for name in ("start", "end", "channel"))
+        return Item(file, carried=rest, problem=problem, said=texts)
+
+
+def _seconds(table: Table, name: str, cell: str, units: dict[str, float]) -> float | None:
+    try:
+        return table.seconds(cell, units.get(name, 1.0))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
+def _channel(table: Table, cell: str) -> int | None:
+    try:
+        found = table.number(cell)  # pandas writes 1.0 where some are empty
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} '{cell}'; expected seconds, 0 or more.")
-    return seconds
+        found = 0.0
+    if found is not None and (found < 1 or found != int(found)):
+        raise ValueError(f"channel '{cell}'; channels are counted from 1")
+    return None if found is None else int(found)
 
 
-def _lines(path: str) -> Iterator[str]:
-    """Yield lines; bytes that are not UTF-8 are kept as the names of files keep them."""
+def _opened(path: str) -> BinaryIO:
+    if is_url(path):
+        system, inner = filesystem_of(path)
+        return system.open(inner, "rb")  # type: ignore[no-any-return]  # fsspec has no types
+    return open(path, "rb")
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Raise BadManifest where a manifest cannot be read."""
     try:
-        if is_url(path):
-            system, inner = filesystem_of(path)
-            raw = system.open(inner, "rb")
-        else:
-            raw = open(path, "rb")  # noqa: SIM115  # closed below
-        with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="") as file:
-            yield from file
+        yield
     except FileNotFoundError:
         raise BadManifest(f"{path}: no such file; check the path.") from None
     except OSError as error:
@@ -174,6 +224,12 @@ def _lines(path: str) -> Iterator[str]:
         if not is_url(path) or isinstance(error, LightserError):
             raise
         raise BadManifest(f"{path}: cannot be read ({error}).") from None
+
+
+def _lines(path: str) -> Iterator[str]:
+    """Yield lines; bytes that are not UTF-8 are kept as the names of files keep them."""
+    with _readable(path):
+        yield from text_lines(_opened(path), path, BadManifest)
 
 
 def find_files(sources: Iterable[str]) -> Iterator[Item]:
@@ -208,12 +264,16 @@ def write_list(columns: tuple[str, ...], items: Iterable[Item], path: Path) -> L
     files, has_channels, has_stretches = 0, False, False
     with _open_list(path, "w") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*_OURS, *columns])
+        table.writerow([*_OURS, _PROBLEM, *columns])
         for item in items:
-            if is_url(item.file) and (protocol := item.file.split("://")[0]) not in protocols:
+            if (
+                not item.problem
+                and is_url(item.file)
+                and (protocol := item.file.split("://")[0]) not in protocols
+            ):
                 require_protocol(item.file)  # better now than a million times
                 protocols.add(protocol)
-            table.writerow([item.file, item.start, item.end, item.channel, *item.carried])
+            table.writerow([item.file, *item.stretch, item.problem, *item.carried])
             files += 1
             has_channels |= item.channel is not None
             has_stretches |= (item.start, item.end, item.channel) != (None, None, None)
@@ -231,7 +291,11 @@ def read_list(path: Path) -> Iterator[Item]:
     with _open_list(path, "r") as file:
         rows = csv.reader(file)
         next(rows)
-        for name, start, end, channel, *carried in rows:
+        for name, start, end, channel, problem, *carried in rows:
+            if problem:
+                said = (start, end, channel)
+                yield Item(name, carried=tuple(carried), problem=problem, said=said)
+                continue
             yield Item(
                 name,
                 float(start) if start else None,

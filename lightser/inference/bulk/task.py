@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from lightser.card import CARD
-from lightser.errors import BadModel, LightserError, LightserWarning
+from lightser.errors import BadManifest, BadModel, LightserError, LightserWarning
 from lightser.inference.bulk.items import Block, Item
 from lightser.inference.bulk.remote import absolute, opened
 from lightser.inference.listening import Listening, Manner, as_segment
@@ -155,8 +155,10 @@ def _in_batches(listening: Listening, task: Task, block: Block) -> Iterator[Hear
 
 
 def _opened(task: Task, block: Block) -> Iterator[tuple[Item, str | BinaryIO | LightserError]]:
-    names = (absolute(item.file, task.base) for item in block.items)
-    return zip(block.items, opened(names), strict=True)
+    good = (item for item in block.items if not item.problem)
+    sources = opened(absolute(item.file, task.base) for item in good)
+    for item in block.items:
+        yield item, BadManifest(item.problem) if item.problem else next(sources)
 
 
 def _told(item: Item, answer: Prediction | LightserError, track: int | str | None = None) -> Said:
