@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,13 @@ class Pretrained(nn.Module):
 
     Attributes:
         source: what the weights are of, for people.
+        license: of the weights, its SPDX identifier.
+        license_text: the file that has to stand beside whatever the weights are in.
     """
 
     source: str
+    license: str
+    license_text: Path
 
     def read_weights(self) -> None:
         """Read the weights from where the user has them.

@@ -151,6 +151,8 @@ class WhisperEncoder(Pretrained):
     """
 
     source = "Whisper base"
+    license = "MIT"
+    license_text = Path(__file__).with_name("whisper.LICENSE.txt")
 
     def __init__(self, *, layers: Sequence[int] = (2, 3)):
         super().__init__()
