@@ -142,7 +142,9 @@ def test_layers_that_there_are_not_are_refused(layers):
 
 
 def test_more_than_30_s_at_once_are_refused(frontend):
-    with pytest.raises(BadModel, match=r"hears 30 s at once, not 30\.1 s; give the recipe a window"):
+    with pytest.raises(
+        BadModel, match=r"hears 30 s at once, not 30\.1 s; give the recipe a window"
+    ):
         frontend(torch.zeros(1, LONGEST + 1600))
 
 
@@ -168,7 +170,9 @@ def test_fewer_layers_than_a_folder_has_are_read(tmp_path, weights, monkeypatch)
     monkeypatch.setenv(FOLDER, str(write_ctranslate2(tmp_path, weights)))
     frontend = WhisperEncoder(layers=[1])
     frontend.read_weights()
-    assert torch.equal(frontend.encoder.layers[0].feed_in.weight, weights["layers.0.feed_in.weight"])
+    assert torch.equal(
+        frontend.encoder.layers[0].feed_in.weight, weights["layers.0.feed_in.weight"]
+    )
 
 
 def cut(folder):
@@ -302,7 +306,7 @@ def test_weights_of_a_file_that_lack_some_of_the_encoders_are_refused(tmp_path, 
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     write_tensors(path, stored, metadata)
-    with pytest.raises(BadModel, match="Cannot read weights .* conv2.bias"):
+    with pytest.raises(BadModel, match=r"Cannot read weights .* conv2\.bias"):
         System.load(path)
 
 

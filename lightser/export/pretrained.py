@@ -16,7 +16,7 @@ from lightser.training.system import System
 
 
 def with_encoder_in_network(system: System) -> System:
-    """Return a system of the same answers whose front end has learned nothing; most are as before."""
+    """Return a system of the same answers whose front end has learned nothing, as most have."""
     if not isinstance(system.frontend, WhisperEncoder):
         return system
     system = copy.deepcopy(system)

@@ -156,7 +156,11 @@ class WhisperEncoder(Pretrained):
 
     def __init__(self, *, layers: Sequence[int] = (2, 3)):
         super().__init__()
-        if not layers or sorted({*layers}) != [*layers] or not 1 <= layers[0] <= layers[-1] <= DEPTH:
+        if (
+            not layers
+            or sorted({*layers}) != [*layers]
+            or not 1 <= layers[0] <= layers[-1] <= DEPTH
+        ):
             raise ValueError(f"layers must be some of 1 to {DEPTH}, ascending, not {list(layers)}")
         self.layers = tuple(layers)
         self.mel, self.encoder = WhisperLogMel(), Encoder(layers[-1])
@@ -186,7 +190,7 @@ class WhisperEncoder(Pretrained):
     def read_weights(self) -> None:
         if not (folder := os.environ.get(FOLDER)):
             raise BadModel(
-                f"The encoder's weights are not known: set {FOLDER} to the folder of a Whisper base "
+                f"Whisper's weights are not known: set {FOLDER} to the folder of a Whisper base "
                 "model (CTranslate2 or Hugging Face)"
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in self.weights().items()}

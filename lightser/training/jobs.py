@@ -262,7 +262,9 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
     elif isinstance(system.frontend, Pretrained):
         system.frontend.read_weights()
         if system.frontend.sha256() != job.pretrained:
-            raise BadRecipe(f"the weights of {system.frontend.source} are no longer those of before")
+            raise BadRecipe(
+                f"the weights of {system.frontend.source} are no longer those of before"
+            )
     if job.recipe.optim.kernel_penalty and not hasattr(system.network, "penalized"):
         raise BadRecipe(
             f"optim.kernel_penalty is for networks that say which kernels it is on, and "

@@ -124,7 +124,7 @@ class System(nn.Module):
         return (self.logits(self.features(samples)) / self.temperature).softmax(dim=1)
 
     def parameter_count(self) -> int:
-        """Return the number of learned numbers: trained ones, and those of a pretrained front end."""
+        """Return how many numbers are learned, here or, in a pretrained front end, elsewhere."""
         learned = [p for p in self.parameters() if p.requires_grad]
         return sum(tensor.numel() for tensor in (*learned, *pretrained_weights(self).values()))
 
@@ -169,9 +169,12 @@ _FRONTEND = "frontend."
 
 def pretrained_weights(system: System) -> dict[str, Tensor]:
     """Return what a pretrained front end has learned elsewhere, by its name in the system."""
-    if not isinstance(system.frontend, Pretrained):
-        return {}
-    return {_FRONTEND + name: tensor for name, tensor in system.frontend.weights().items()}
+    return {
+        f"{place}.{name}": tensor
+        for place, module in system.named_modules()
+        if isinstance(module, Pretrained)
+        for name, tensor in module.weights().items()
+    }
 
 
 def _halved(weights: Tensor) -> Tensor:
