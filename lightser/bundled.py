@@ -1,18 +1,26 @@
-"""Which model is meant: one that comes with the package, or a folder.
+"""Which model is meant: one that comes with the package or with another one, or a folder.
 
 A bundled model is a model folder in ``inference/weights/``; the folder's name is the model's. The
 one that is meant by "default" stands in ``default.txt`` there, so that adding weights changes
 nobody's answers.
+
+A model that is too large for that comes in a package of its own, which names it by an entry point
+in the group ``lightser.models``: the name of the model, and the Python package in which the model's
+folder of that name is. No code of it is run.
 """
 
 import os
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from lightser.card import CARD
-from lightser.errors import BadModel, UnknownName
+from lightser.errors import BadModel, MissingExtra, UnknownName
 
 WEIGHTS = Path(__file__).parent / "inference" / "weights"
 DEFAULT = "default"
+GROUP = "lightser.models"  # of entry points
+EXTRAS = ("strong",)  # models in packages of ours, each an extra of its own name
 
 
 def bundled_models() -> dict[str, Path]:
@@ -22,6 +30,23 @@ def bundled_models() -> dict[str, Path]:
     folders = [path.parent for path in sorted(WEIGHTS.glob(f"*/{CARD}"))]
     # A folder that is being written has a name with a dot in front.
     return {folder.name: folder for folder in folders if not folder.name.startswith(".")}
+
+
+def installed_models() -> dict[str, Path]:
+    """Return the folders of the models of other packages by name, in alphabetical order."""
+    folders = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        spec = find_spec(entry.value)
+        for place in (spec and spec.submodule_search_locations) or ():
+            if (folder := Path(place) / entry.name / CARD).is_file():
+                folders.setdefault(entry.name, folder.parent)
+    return folders
+
+
+def known_models() -> dict[str, Path]:
+    """Return the folders of all models that have a name here, the bundled ones first."""
+    bundled = bundled_models()
+    return bundled | {n: folder for n, folder in installed_models().items() if n not in bundled}
 
 
 def default_model() -> str:
@@ -40,12 +65,13 @@ def default_model() -> str:
 
 
 def find_model(model: str | os.PathLike[str] = DEFAULT) -> Path:
-    """Return the folder of a model: "default", the name of a bundled one, or a folder.
+    """Return the folder of a model: "default", the name of a known one, or a folder.
 
-    A bundled name wins over a folder of the same name here; write ``./name`` for the folder.
+    A known name wins over a folder of the same name here; write ``./name`` for the folder.
 
     Raises:
-        UnknownName: a plain name that is neither a bundled model nor a folder.
+        UnknownName: a plain name that is neither a known model nor a folder.
+        MissingExtra: the name of a model whose package is not installed.
         BadModel: "default" is asked for and there are no bundled weights.
     """
     if not isinstance(model, str):
@@ -55,6 +81,11 @@ def find_model(model: str | os.PathLike[str] = DEFAULT) -> Path:
     bundled = bundled_models()
     if model in bundled:
         return bundled[model]
+    known = known_models()
+    if model in known:
+        return known[model]
     if os.path.exists(model) or os.path.dirname(model):
         return Path(model)
-    raise UnknownName("model", model, [DEFAULT, *bundled])
+    if model in EXTRAS:
+        raise MissingExtra(f"The model '{model}'", model)
+    raise UnknownName("model", model, [DEFAULT, *known, *EXTRAS])

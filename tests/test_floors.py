@@ -48,7 +48,7 @@ NEEDS = {
     "cluster": {"ray"},
     "audio": {"numpy", "soundfile", "soxr", "av"},
     "corpora": {"numpy", "pandas", "audformat", "iso639"},  # iso639 comes with audformat
-    "features": {"numpy", "torch"},
+    "features": {"numpy", "torch", "safetensors"},
     "models": {"numpy", "torch", "opensmile", "sklearn"},
     "losses": {"numpy", "torch"},
     "metrics": {"numpy"},

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightser.export import profile as profiles
-from lightser.export.fold import fold_batch_norms, norms_behind_layers, parameter_count
+from lightser.export.fold import fold_batch_norms, norms_behind_layers
 from lightser.export.profile import measure, profile_system
 from lightser.export.receptive import receptive_field, receptive_field_in_one
 from lightser.export.subject import find_subject
@@ -60,8 +60,9 @@ def test_a_folded_network_has_fewer_parameters_and_the_same_answers(name, before
     torch.manual_seed(0)
     system = with_real_norms(find_subject(name).system)
     folded = fold_batch_norms(system)
-    print(f"{name}: {parameter_count(system):,} parameters, {parameter_count(folded):,} folded")
-    assert (parameter_count(system), parameter_count(folded)) == (before, after)
+    numbers = system.parameter_count(), folded.parameter_count()
+    print(f"{name}: {numbers[0]:,} parameters, {numbers[1]:,} folded")
+    assert numbers == (before, after)
     frames = max(64, system.network.min_frames)
     features = torch.randn(2, frames, system.frontend.n_bands)
     with torch.no_grad():

@@ -93,7 +93,7 @@ def evaluate(
         from lightser.training.scores import score_predictions, scores_for_card
     except ImportError as error:
         raise MissingExtra("Evaluating", "train") from error
-    from lightser.bundled import DEFAULT, bundled_models, find_model
+    from lightser.bundled import DEFAULT, find_model, known_models
     from lightser.inference import Recognizer
 
     run_own_code(code)
@@ -102,7 +102,7 @@ def evaluate(
         refuse_other_results(out)
     if on_card and adapt:
         raise LightserError("--on-card quotes the model as it is; leave out --adapt")
-    if on_card and (model == DEFAULT or model in bundled_models()):
+    if on_card and (model == DEFAULT or model in known_models()):
         raise LightserError(
             f"--on-card: '{model}' comes with lightser, for all who use it here; copy its folder "
             f"({find_model(model)}), and give that"

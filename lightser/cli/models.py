@@ -1,4 +1,4 @@
-"""``lightser models``: what is bundled, how good it is on voices it has not heard, its terms."""
+"""``lightser models``: what is installed, how good it is on voices it has not heard, its terms."""
 
 import json
 import sys
@@ -30,13 +30,13 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print cards as JSON.")] = False,
 ) -> None:
-    """List the bundled models, or say all that one says of itself.
+    """List the models that have a name here, or say all that one says of itself.
 
     Scores are those of the same recipe on speakers that were held out, with the interval that
     another choice of speakers could have given; and on corpora of which the tested model had
     heard nothing.
     """
-    from lightser.bundled import bundled_models, default_model, find_model
+    from lightser.bundled import default_model, find_model, known_models
     from lightser.card import read_card
 
     if model is not None:
@@ -47,7 +47,7 @@ def models(
         else:
             show_card(card, folder)
         return
-    cards = {name: read_card(folder) for name, folder in bundled_models().items()}
+    cards = {name: read_card(folder) for name, folder in known_models().items()}
     if as_json:
         print(json.dumps({name: asdict(card) for name, card in cards.items()}, indent=2))
         return

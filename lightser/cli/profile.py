@@ -101,9 +101,9 @@ def profile(
 
 def bundled(name: str) -> Path | None:
     """Return the folder of a bundled model, or None."""
-    from lightser.bundled import DEFAULT, bundled_models, find_model
+    from lightser.bundled import DEFAULT, find_model, known_models
 
-    return find_model(name) if name == DEFAULT or name in bundled_models() else None
+    return find_model(name) if name == DEFAULT or name in known_models() else None
 
 
 def measured(

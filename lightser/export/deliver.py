@@ -35,8 +35,9 @@ from lightser.card import (
 )
 from lightser.errors import BadModel, LightserError, UnknownName
 from lightser.export import EXPORTERS, Answer, Exporter, Order, Written
-from lightser.export.folder import SAMPLES, check_numbers, still_clips
+from lightser.export.folder import SAMPLES, add_license, check_numbers, still_clips
 from lightser.export.manifest import MANIFEST, Manifest, Parity
+from lightser.export.pretrained import with_encoder_in_network
 from lightser.features import FRONTENDS
 from lightser.training.system import System
 from lightser.whole import free_place, replacing_folder
@@ -165,7 +166,8 @@ def export_model(
             "int8 needs at least two recordings of what the model was trained on, to see the range "
             "of its activations: --calibrate CORPUS=DIR"
         )
-    card, system = open_folder(model)
+    card, trained = open_folder(model)
+    system = with_encoder_in_network(trained)
     place = free_place(out, mark=MANIFEST, kind="an export", overwrite=overwrite)
     job = Job(
         exporter=exporter,
@@ -186,6 +188,9 @@ def export_model(
         job = dataclasses.replace(job, order=dataclasses.replace(job.order, calibration=heard))
     with replacing_folder(place) as folder:
         written = exporter.write(system, job.order, folder)
+        written = dataclasses.replace(
+            written, files=(*written.files, *add_license(trained, folder))
+        )
         answer = exporter.open(folder, written.facts)
         parity = compare(job, answer, [job.hear(clip) for clip in compared])
         check_parity(parity, precision)

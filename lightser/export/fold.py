@@ -130,8 +130,3 @@ def _storages(tree: Any) -> set[int]:
 def storage_of(x: Tensor) -> int:
     """Return what two tensors have in common if and only if they share memory."""
     return int(x.untyped_storage()._cdata)
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Return the number of trainable numbers."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

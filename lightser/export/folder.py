@@ -34,6 +34,7 @@ from lightser.card import (
 from lightser.corpora.heard import write_heard
 from lightser.errors import BadModel, LightserError
 from lightser.export.onnx import INPUT, OUTPUT, to_onnx
+from lightser.features.pretrained import Pretrained
 from lightser.training.own_code import OwnCode
 from lightser.training.system import System
 from lightser.whole import free_place, replacing_folder
@@ -108,6 +109,7 @@ def write_model_folder(
         _write_golden(system, unfinished, facts.window_s)
         check_parity(system, unfinished / MODEL, facts.window_s)
         files = [MODEL, WEIGHTS, GOLDEN_CLIP, GOLDEN_ANSWER]
+        files += add_license(system, unfinished)
         if code is not None:
             (unfinished / code.name).write_text(code.text, encoding="utf-8")
             files.append(code.name)
@@ -127,6 +129,15 @@ def write_model_folder(
         )
         write_card(unfinished, card)
     return card
+
+
+def add_license(system: System, folder: Path) -> list[str]:
+    """Put the licence of a pretrained front end beside what was made of it; return its name."""
+    if not isinstance(system.frontend, Pretrained):
+        return []
+    text = system.frontend.license_text
+    shutil.copyfile(text, folder / text.name)
+    return [text.name]
 
 
 def check_parity(

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from lightser.audio.files import read_audio
-from lightser.export.fold import fold_batch_norms, parameter_count
+from lightser.export.fold import fold_batch_norms
+from lightser.export.pretrained import with_encoder_in_network
 from lightser.export.receptive import Field
 from lightser.export.trace import Step, trace
 from lightser.models.bcrnn import Bcrnn
@@ -46,7 +47,7 @@ class LayerCost:
         operation: what costs most in it.
         shape: of what comes out, without the batch.
         macs: multiplications with an addition, for the whole clip.
-        parameters: trainable numbers.
+        parameters: learned numbers.
         memory: most elements that must be in memory at once while it is computed.
         receptive_field: cells of the features (frames, bands) that one cell of the output sees;
             None where it is the whole clip, or part of it by no fixed rule.
@@ -86,7 +87,7 @@ class Profile:
         system: the network's name.
         seconds: of the clip.
         frame_s: seconds from one frame of the features to the next.
-        parameters: trainable numbers.
+        parameters: learned numbers.
         folded_parameters: those left when batch norms are folded into the layers before them.
         weight_bytes: of the folded ones, by precision; ``"1-bit"`` if the network has such layers.
         macs: of the network, for the clip.
@@ -144,6 +145,7 @@ class Profile:
 
 def profile_system(system: System, seconds: float) -> Profile:
     """Count what ``system`` costs for a clip of ``seconds``, padded if it takes no shorter one."""
+    system = with_encoder_in_network(system)
     folded = fold_batch_norms(system)
     traced = trace(folded, round(seconds * system.sample_rate))
     layers = tuple(_layers(traced.steps, traced.live()))
@@ -155,7 +157,7 @@ def profile_system(system: System, seconds: float) -> Profile:
         seconds=seconds,
         frame_s=hop / system.sample_rate,
         parameters=system.parameter_count(),
-        folded_parameters=parameter_count(folded),
+        folded_parameters=folded.parameter_count(),
         weight_bytes=_weight_bytes(folded),
         macs=sum(layer.macs for layer in network),
         frontend_macs=sum(layer.macs for layer in frontend),
@@ -303,7 +305,7 @@ def _cells(field: Field | None) -> tuple[int, int] | None:
 
 
 def _weight_bytes(folded: System) -> dict[str, int]:
-    numbers = parameter_count(folded)
+    numbers = folded.parameter_count()
     sizes = {precision: numbers * size for precision, size in BYTES.items()}
     if isinstance(folded.network, Bcrnn):
         bits = sum(layer.weight.numel() for layer in folded.network.binary_layers().values())

@@ -22,6 +22,7 @@ from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
     QuantType,
+    quantize_dynamic,
     quantize_static,
 )
 from onnxruntime.quantization.onnx_model import ONNXModel
@@ -70,6 +71,35 @@ def to_int8(network: onnx.ModelProto, features: Iterable[NDArray[np.float32]]) -
         )
         quantized = onnx.load(path)
     correct_biases(quantized, network, clips[:HEARD])
+    return _finished(quantized, network)
+
+
+def to_dynamic_int8(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a network whose products with weights are computed in int8, ranges found on the way.
+
+    For transformers, of whose activations a few are many times as large as the rest, and of another
+    size in each clip: ranges from calibration would have to leave room for all. Convolutions, which
+    ONNX Runtime computes so more slowly, have their weights stored in int8.
+
+    Args:
+        network: float32.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            _copy(network),
+            path,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        quantized = onnx.load(path)
+    return _finished(quantized, network)
+
+
+def _finished(quantized: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:
+    """Return what a quantiser made of a network, small and signed as the network is."""
     store_in_int8(quantized)
     for opset in list(quantized.opset_import):
         if opset.domain and not any(n.domain == opset.domain for n in quantized.graph.node):

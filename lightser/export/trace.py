@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from lightser.export.fold import storage_of
 from lightser.export.receptive import Axis, Field
-from lightser.training.system import System
+from lightser.training.system import System, pretrained_weights
 
 # Operand that a product sums over, by operation.
 PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
@@ -127,7 +127,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live: set[int] = set()  # pieces that depend on the samples
         self.fields: dict[int, Field] = {}
         self.features: tuple[int, int] = (0, 0)  # frames, bands
-        self.parameters = {storage_of(p): p.numel() for p in system.parameters()}
+        learned = (*system.parameters(), *pretrained_weights(system).values())
+        self.parameters = {storage_of(tensor): tensor.numel() for tensor in learned}
         for name, module in system.named_modules():
             module.register_forward_pre_hook(
                 lambda module, given, name=name: self.modules.append(name)

@@ -6,8 +6,10 @@ from lightser.card import Card, TrainedOn
 from lightser.corpora import CORPORA
 from lightser.corpora.heard import digests, read_heard
 from lightser.export.folder import CardFacts, write_model_folder
+from lightser.features.pretrained import Pretrained
 from lightser.training.crossval import Plan, commit, facts_of
 from lightser.training.final import calibrate
+from lightser.training.jobs import build_system
 from lightser.training.scores import scores_for_card
 from lightser.training.system import System
 
@@ -38,6 +40,8 @@ def limits_of(plan: Plan) -> str:
         unheard = "Other voices, languages, rooms, microphones and ways of speaking"
     if initial := plan.jobs[0].initial:
         heard += f", beginning from {initial.card.name}"
+    if isinstance(front := build_system(plan.recipe, 2).frontend, Pretrained):
+        heard += f", on top of {front.source}, which has heard speech of many languages"
     return (
         f"Trained on {heard}. {unheard} are not what it learned, and scores there are lower, often "
         f"by far. {_WHAT_FOR}"
@@ -97,11 +101,14 @@ def write_trained_model(
     longest = getattr(system.frontend, "window_s", None)  # what the front end itself cuts a clip to
     window_s = plan.recipe.window_s or longest or LONGEST_WINDOW_S
     heard_in = corpora_of(plan)
+    licenses = [corpus.license for corpus in heard_in]
+    if isinstance(system.frontend, Pretrained):
+        licenses.append(system.frontend.license)
     facts = CardFacts(
         labels=plan.labels,
         window_s=float(window_s),
         trained_on=heard_in,
-        license=" AND ".join(dict.fromkeys(corpus.license for corpus in heard_in)),
+        license=" AND ".join(dict.fromkeys(licenses)),
         scores=() if results is None else scores_for_card(facts_of(results)),
         recipe=plan.name,
         commit=commit(),

@@ -20,6 +20,7 @@ from lightser.audio.augment import record_anew, speed
 from lightser.audio.files import read_audio
 from lightser.audio.lines import through_devices
 from lightser.features import FRONTENDS
+from lightser.features.pretrained import Pretrained
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
 
@@ -113,6 +114,8 @@ def features_of(
     }
     if recipe.code is not None and recipe.code.brings(FRONTENDS, recipe.frontend.name):
         settings["code"] = recipe.code.sha256
+    if isinstance(frontend, Pretrained):
+        settings["weights"] = frontend.sha256()
     if augment.recordings:
         settings["recordings"] = augment.recordings
     if augment.devices:

@@ -17,7 +17,8 @@ from lightser.export.fold import fold_batch_norms
 from lightser.export.onebit import with_bits
 from lightser.export.onnx import to_onnx
 from lightser.export.parts import frontend_graph, joined, network_graph, save_checked
-from lightser.export.quantize import bits_of_weights, to_half, to_int8
+from lightser.export.pretrained import EncodedNetwork
+from lightser.export.quantize import bits_of_weights, to_dynamic_int8, to_half, to_int8
 from lightser.training.system import System
 
 
@@ -42,7 +43,15 @@ def write(system: System, order: Order, folder: Path) -> Written:
             elif order.precision == "float16":
                 network = to_half(network_graph(folded))
                 quantisation = {"scheme": "float16", "numbers": bits_of_weights(network)}
-            elif order.precision == "int8":
+            elif isinstance(system.network, EncodedNetwork):
+                network = to_dynamic_int8(network_graph(folded))
+                quantisation = {
+                    "scheme": "dynamic",
+                    "weights": "int8, symmetric, a scale for each output channel",
+                    "activations": "uint8, a scale and a zero point for each tensor of each clip",
+                    "numbers": bits_of_weights(network),
+                }
+            else:
                 network = to_int8(network_graph(folded), features_of(system, order))
                 quantisation = {
                     "scheme": "static, QDQ",
