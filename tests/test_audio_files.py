@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightser.audio.containers import sounds
-from lightser.audio.libsndfile import _reopened
 from lightser.audio.files import audio_info, read_audio, resample, stream_audio
+from lightser.audio.libsndfile import _reopened
 from lightser.errors import BadAudio, LightserError, LightserWarning, MissingExtra
 
 RATE = 16_000
