@@ -3,6 +3,8 @@
 A model folder is all that training and recognising share::
 
     model.onnx            "samples" float32 [batch, time] -> "probabilities" float32 [batch, C]
+                          and "embedding" [batch, P], where the model can be adapted to voices: it
+                          then takes "embedding_mean" and "embedding_std" [P], which may be left out
     card.json             this card
     weights.safetensors   the trained tensors, for those who go on training
     golden.flac           a clip ...
@@ -30,6 +32,9 @@ MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
 GOLDEN_CLIP = "golden.flac"
 GOLDEN_ANSWER = "golden.json"
+# What the graph takes and gives.
+INPUT, OUTPUT = "samples", "probabilities"
+EMBEDDING, EMBEDDING_MEAN, EMBEDDING_STD = "embedding", "embedding_mean", "embedding_std"
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)
 OTHER_CORPUS, LEFT_OUT_CORPUS = "other corpus", "loco"  # protocols that test on an unheard corpus
 

@@ -22,7 +22,9 @@ from lightser.card import (
     CARD,
     GOLDEN_ANSWER,
     GOLDEN_CLIP,
+    INPUT,
     MODEL,
+    OUTPUT,
     WEIGHTS,
     Card,
     Score,
@@ -31,7 +33,7 @@ from lightser.card import (
     write_card,
 )
 from lightser.errors import BadModel, LightserError
-from lightser.export.onnx import INPUT, OUTPUT, to_onnx
+from lightser.export.onnx import to_onnx
 from lightser.training.own_code import OwnCode
 from lightser.training.system import System
 from lightser.whole import free_place, replacing_folder
@@ -138,6 +140,7 @@ def check_parity(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # it would warn of inputs that may be left out
     session = onnxruntime.InferenceSession(
         str(model), sess_options=options, providers=["CPUExecutionProvider"]
     )

@@ -14,6 +14,7 @@ import torch
 from lightser.bundled import find_model
 from lightser.card import WEIGHTS, Card, read_card, verify_files
 from lightser.errors import BadModel, BadRecipe
+from lightser.models.embedding import set_statistics
 from lightser.training.system import System
 
 
@@ -100,6 +101,8 @@ class Initial:
             BadModel, BadRecipe: as :meth:`known_to`.
         """
         known = self.known_to(system)
+        if (norm := known.embedding) is not None:  # trained as it is, or else fitted anew
+            set_statistics(known.network, torch.zeros_like(norm.mean), torch.ones_like(norm.std))
         wider = System.from_description({**known.describe(), "n_classes": known.n_classes + 1})
         of_more = wider.network.state_dict()  # of other shape where one is for each class
         weights = system.network.state_dict()

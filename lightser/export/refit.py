@@ -1,0 +1,61 @@
+"""A trained model folder written anew, the statistics of its embedding fitted to its training clips.
+
+For models of before there were such statistics, and whenever the format of a model folder has
+changed. Nothing is trained, and the model answers as before::
+
+    python -m lightser.export.refit emodb-light_sernet --corpus emodb=~/corpora/emodb
+
+writes over the bundled model; give another folder with --out.
+"""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lightser.bundled import find_model
+from lightser.card import Card
+from lightser.corpora import load_corpus
+from lightser.export.deliver import open_folder
+from lightser.export.folder import CardFacts, write_model_folder
+from lightser.training.crossval import make_plan
+from lightser.training.embedding import fit_embedding
+from lightser.training.final import whole_job
+from lightser.training.jobs import windows_of
+from lightser.training.recipe import find_recipe, read_recipe
+
+
+def refit(model: Path, corpora: dict[str, Path], out: Path) -> Card:
+    """Fit a model's embedding to the clips that its recipe trained on, and write its folder.
+
+    Args:
+        model: a model folder, trained by a recipe that is there.
+        corpora: where the recipe's corpus is, by its name.
+        out: the folder to write, in the place of what is there.
+
+    Raises:
+        LightserError: the folder, recipe or corpus is not there, or not what it should be.
+    """
+    card, system = open_folder(model)
+    recipe = read_recipe(find_recipe(card.recipe))
+    table = load_corpus(recipe.corpus.name, corpora[recipe.corpus.name], **recipe.corpus.options)
+    with TemporaryDirectory() as work:
+        plan = make_plan(recipe, table, name=card.recipe, out=Path(work))
+        fit_embedding(system, windows_of(whole_job(plan, seed=card.seed), system))
+    facts = CardFacts(**{field.name: getattr(card, field.name) for field in fields(CardFacts)})
+    return write_model_folder(system, facts, out, overwrite=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="name of a bundled model, or a model folder")
+    parser.add_argument("--corpus", required=True, metavar="NAME=DIR", help="of its recipe")
+    parser.add_argument("--out", type=Path, help="folder to write, by default the model's own")
+    given = parser.parse_args()
+    folder = find_model(given.model)
+    name, _, root = given.corpus.partition("=")
+    print(refit(folder, {name: Path(root).expanduser()}, given.out or folder).name)
+
+
+if __name__ == "__main__":
+    main()
