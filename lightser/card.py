@@ -135,7 +135,6 @@ class Card:
         intended_use: what it is good for.
         limits: what it must not be trusted with.
         created: date, ISO 8601.
-        adapted_to: recordings without labels whose statistics its batch norms have.
         format: of the card; another number cannot be read by this version.
     """
 
@@ -157,7 +156,6 @@ class Card:
     intended_use: str
     limits: str
     created: str
-    adapted_to: int = 0
     format: int = FORMAT
 
     def __post_init__(self) -> None:

@@ -56,12 +56,7 @@ def test_a_card_that_cannot_be_put_in_place_leaves_nothing_behind(folder: Path) 
     assert sorted(folder.iterdir()) == before
 
 
-def test_cards_of_before_there_was_adapting_can_be_read(folder: Path) -> None:
-    edit(folder, lambda data: data.pop("adapted_to"))
-    assert read_card(folder).adapted_to == 0
-
-
-KEYS = [field.name for field in dataclasses.fields(Card) if field.name != "adapted_to"]
+KEYS = [field.name for field in dataclasses.fields(Card)]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -141,9 +141,6 @@ def test_nobody_whom_the_model_knows_is_tested(tmp_path: Path) -> None:
     known = table.assign(corpus="emodb")
     with pytest.raises(BadRecipe, match="trained on emodb, so that nobody in it is left"):
         make_plan(recipe, known, name="own", out=tmp_path)
-    copy_of(tmp_path / "adapted", adapted_to=12)
-    with pytest.raises(BadRecipe, match="is adapted to recordings"):
-        Initial.of(str(tmp_path / "adapted"))
 
 
 def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path) -> None:

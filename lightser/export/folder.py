@@ -57,7 +57,6 @@ class CardFacts:
     seed: int
     intended_use: str
     limits: str
-    adapted_to: int = 0
 
 
 def free_model_folder(folder: Path, *, overwrite: bool) -> Path:

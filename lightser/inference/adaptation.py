@@ -26,7 +26,7 @@ from lightser.whole import write_whole
 
 FORMAT = 1
 # Windows that the mean and the variance of training count as.
-MEAN_COUNTS, VARIANCE_COUNTS = 10.0, 10.0
+MEAN_COUNTS, VARIANCE_COUNTS = 1.0, 5.0
 
 Vector = NDArray[np.float64]
 

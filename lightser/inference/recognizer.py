@@ -382,9 +382,7 @@ class Recognizer:
 
         return self._each(embeddings, stretches)
 
-    def neighbours(
-        self, window: int, hop: int, *, embeddings: bool = False
-    ) -> Neighbours | None:
+    def neighbours(self, window: int, hop: int) -> Neighbours | None:
         """Return what answers the windows of one recording, each frame of them computed once.
 
         Its answers are those of :meth:`probabilities`, to the last bit.
@@ -392,20 +390,26 @@ class Recognizer:
         Args:
             window: samples.
             hop: samples from the start of one window to the next.
-            embeddings: whether answers are embeddings ``[P]``, as :meth:`embed` gives them.
 
         Returns:
             None where windows have nothing in common, or the model does not allow to share it.
         """
         if hop >= window or not self._least <= window <= self._window:
             return None
-        one = self._for_embeddings() if embeddings else self
-        halves = one._sharing.halves(window, hop)
+        halves = self._sharing.halves(window, hop)
         if halves is None:
             return None
         return Neighbours(
-            halves, window, hop, each=self._each, at_once=4 * self.threads, finish=one._finish
+            halves, window, hop, each=self._each, at_once=4 * self.threads, finish=self._finish
         )
+
+    def neighbours_by_embedding(self, window: int, hop: int) -> Neighbours | None:
+        """Return the same as :meth:`neighbours`, with embeddings ``[P]`` for answers.
+
+        Raises:
+            BadAdaptation: the model gives none.
+        """
+        return self._for_embeddings().neighbours(window, hop)
 
     def check_batch(self, size: int) -> None:
         """Refuse a number of windows that cannot be given to the model at once.

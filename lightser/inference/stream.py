@@ -203,9 +203,10 @@ class Stream:
         held = np.concatenate(self._held)
         starts = range(self._next, self._total - self._window + 1, self._hop)
         if not self._told:  # only now is it worth to find out what the model allows
-            self._neighbours = self.recognizer.neighbours(
-                self._window, self._hop, embeddings=self.adaptation is not None
-            )
+            neighbours = self.recognizer.neighbours
+            if self.adaptation is not None:
+                neighbours = self.recognizer.neighbours_by_embedding
+            self._neighbours = neighbours(self._window, self._hop)
         segments = self._segments(
             held, [(start, start + self._window) for start in starts], self._neighbours
         )

@@ -37,17 +37,11 @@ class Initial:
         Raises:
             UnknownName: there is none of that name.
             BadModel: the folder is no model folder, or has no weights to go on with.
-            BadRecipe: it was adapted to recordings, which may be of anybody who is tested.
         """
         folder = find_model(model).absolute()
         card = read_card(folder)
         if WEIGHTS not in card.files:
             raise BadModel(f"'{folder}' has no {WEIGHTS} to begin from")
-        if card.adapted_to:
-            raise BadRecipe(
-                f"init '{model}' is adapted to recordings, in which those who are tested may be "
-                "heard; give the model that was adapted"
-            )
         return cls(folder=folder, card=card)
 
     @property

@@ -15,8 +15,7 @@ export async function use(samples: Float32Array): Promise<[Prediction, Segment[]
     segments.push(segment);
   }
   const name: string = new BadAudio("no audio").name;
-  const adaptedTo: number | undefined = recognizer.card.adapted_to;
-  console.log(name, adaptedTo, open);
+  console.log(name, open);
   // @ts-expect-error a rate is needed
   await recognizer.predict(samples);
   // @ts-expect-error samples are floats
