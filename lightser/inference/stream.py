@@ -68,7 +68,7 @@ class Stream:
         gate: by which a window counts as silence, for which the model is not asked; None asks it
             of all but windows in which nothing sounds, not even noise (:func:`is_silent`).
         adaptation: what was heard of the voice before, if it is to be adapted to: windows that have
-            no audio in common are added to it, and each answer goes by all until then. For one of
+            no audio in common are added to it, and each answer goes by all before it. For one of
             which nothing was heard yet, ``recognizer.adapt([])``.
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
@@ -262,10 +262,10 @@ class Stream:
         self, start: float, end: float, embeddings: NDArray[np.float64], adaptation: Adaptation
     ) -> NDArray[np.float64]:
         """Return ``[C]`` probabilities of a window from its embeddings, ``[W, P]`` or ``[P]``."""
+        probabilities = self.recognizer.classify(embeddings, adaptation)
         if start >= self._learned_s:  # or what is heard in many windows would count as often
             adaptation.add(embeddings)
             self._learned_s = end
-        probabilities = self.recognizer.classify(embeddings, adaptation)
         return np.atleast_2d(probabilities).mean(axis=0)  # type: ignore[no-any-return]
 
     def _spoken(self, start: float, end: float, probabilities: NDArray[np.float64]) -> Segment:
