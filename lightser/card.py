@@ -35,6 +35,8 @@ GOLDEN_ANSWER = "golden.json"
 # What the graph takes and gives.
 INPUT, OUTPUT = "samples", "probabilities"
 EMBEDDING, EMBEDDING_MEAN, EMBEDDING_STD = "embedding", "embedding_mean", "embedding_std"
+# Windows that the mean and the variance of training count as, beside those of a voice.
+MEAN_COUNTS, VARIANCE_COUNTS = 1.0, 5.0
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)
 OTHER_CORPUS, LEFT_OUT_CORPUS = "other corpus", "loco"  # protocols that test on an unheard corpus
 

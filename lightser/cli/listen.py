@@ -59,6 +59,13 @@ def listen(
     smooth: Annotated[
         float, typer.Option(help="Seconds over which to smooth the labels; 0 for not at all.")
     ] = 0.5,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Adapt to the voice while it is heard. It fails on a voice of one emotion only.",
+        ),
+    ] = False,
     record: Annotated[
         Path | None, typer.Option(help="Folder in which to keep the audio and the segments.")
     ] = None,
@@ -100,6 +107,7 @@ def listen(
             sample_rate=hearing.sample_rate,
             smoothing=smoothing,
             gate=gate,
+            adaptation=recognizer.adapt([]) if adapt else None,
         )
         recording = view = None
         if record is not None:
@@ -129,12 +137,15 @@ def listen(
             if recording:
                 recording.say(segment)
             if view:
+                view.adapted_to = stream.adaptation and stream.adaptation.count
                 view.say(segment)
             else:
                 tell(segment, hearing.name, as_json)
 
     if input is None and microphone.lost_s:
         print(f"lightser: too slow, {microphone.lost_s:.1f} s were lost", file=sys.stderr)
+    if stream.adaptation is not None:
+        print(f"lightser: adapted to {stream.adaptation.count} windows", file=sys.stderr)
     if stats:
         print(f"lightser: {stream.timing}", file=sys.stderr)
 

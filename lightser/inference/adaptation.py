@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightser.card import MEAN_COUNTS, VARIANCE_COUNTS
 from lightser.errors import BadAdaptation
 from lightser.whole import write_whole
 
 FORMAT = 1
-# Windows that the mean and the variance of training count as.
-MEAN_COUNTS, VARIANCE_COUNTS = 1.0, 5.0
 
 Vector = NDArray[np.float64]
 
