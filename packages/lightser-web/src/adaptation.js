@@ -44,7 +44,7 @@ export class Adaptation {
     }
     const { model, count, mean, m2 } = kept;
     const isList = (/** @type {any} */ list) => Array.isArray(list) && list.length > 0 && list.every(Number.isFinite);
-    const fits = isList(mean) && isList(m2) && mean.length === m2.length && m2.every((v) => v >= 0);
+    const fits = isList(mean) && isList(m2) && mean.length === m2.length && m2.every((/** @type {number} */ v) => v >= 0);
     if (typeof model !== "string" || !Number.isInteger(count) || count < 0 || !fits) {
       throw new LightserError("This adaptation holds what is no number, or too few; adapt anew.");
     }
