@@ -167,17 +167,23 @@ def predict_archive(
     parts = Parts(out.with_name(f"{out.name}.parts"))
     with parts.alone():
         facts = _list_files(parts, manifest, sources, column, manner)
+        size = _begin_or_go_on(parts, _plan(task, recognizer, facts, adapt), facts.files)
         if adapt:
             speaker_at = facts.columns.index(SPEAKER) if SPEAKER in facts.columns else None
-            task = replace(task, voices=str(parts.voices.absolute()), speaker_at=speaker_at)
-        size = _begin_or_go_on(parts, _plan(task, recognizer, facts, adapt), facts.files)
-        if adapt and not parts.voices.is_file():
-            if isinstance(adapt, Adaptation):
-                heard = {EVERYBODY: adapt}
-            else:
-                listening = Listening(recognizer, manner)
-                heard = learn_voices(listening, read_list(parts.list), base, task.speaker_at)
-            write_voices(heard, parts.voices)
+            if not parts.voices.is_file():
+                items = read_list(parts.list)
+                heard = (
+                    {EVERYBODY: adapt}
+                    if isinstance(adapt, Adaptation)
+                    else learn_voices(Listening(recognizer, manner), items, base, speaker_at)
+                )
+                write_voices(heard, parts.voices)
+            task = replace(
+                task,
+                voices=str(parts.voices.absolute()),
+                voices_digest=hashlib.sha256(parts.voices.read_bytes()).hexdigest(),
+                speaker_at=speaker_at,
+            )
         finished = parts.finished()
         blocks = (b for b in blocks_of(read_list(parts.list), size) if b.index not in finished)
         done = sum(min(size, facts.files - index * size) for index in finished)

@@ -34,6 +34,7 @@ class Task:
         threads: of one prediction.
         batch: windows of one length that the model is asked about at once.
         voices: file with what was heard of each voice, if they are adapted to.
+        voices_digest: SHA-256 of that.
         speaker_at: which of the carried columns names speakers, if one does.
     """
 
@@ -45,6 +46,7 @@ class Task:
     threads: int = 1
     batch: int = 1
     voices: str | None = None
+    voices_digest: str = ""
     speaker_at: int | None = None
 
 
