@@ -59,6 +59,12 @@ def embedding_of(content: bytes) -> tuple[int, Quantisation]:
     return size, Quantisation(scale=float(scale), zero_point=int(zero_point))
 
 
+def described_embedding(content: bytes) -> dict[str, Any]:
+    """Return what a manifest says of the second output of a file."""
+    size, code = embedding_of(content)
+    return {"type": "int8", "shape": [size], "scale": code.scale, "zero_point": code.zero_point}
+
+
 @torch.no_grad()
 def write_head(folder: Path, system: System, content: bytes) -> tuple[str, ...]:
     """Write the last layer, the statistics of training, and what computes with them, as C.

@@ -37,7 +37,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
     from lightser.export.micro.arena import arena, runtime
     from lightser.export.micro.compiled import compiler
     from lightser.export.micro.frontend import Quantisation, check_frontend
-    from lightser.export.micro.head import with_embedding, write_head
+    from lightser.export.micro.head import described_embedding, with_embedding, write_head
     from lightser.export.micro.sources import write_examples, write_frontend, write_model
     from lightser.export.micro.striped import in_stripes
 
@@ -89,6 +89,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
         else plain.facts["input"],
         "features": {"type": "int8", "shape": [n_frames, n_bands]},
         "output": plain.facts["output"],
+        "embedding": described_embedding(striped[best]),
         "operations": operations,
         "arena_bytes": dataclasses.asdict(taken[best]),
         "arena_bytes_without_stripes": arena(content).total,
