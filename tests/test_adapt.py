@@ -41,7 +41,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
     for clip in CLIPS:
         for factor in (0.9, 0.95, 1.05, 1.1):
-            soundfile.write(folder / f"{clip.stem}-{factor}.flac", speed(read_audio(clip), factor), RATE)
+            soundfile.write(
+                folder / f"{clip.stem}-{factor}.flac", speed(read_audio(clip), factor), RATE
+            )
     return folder
 
 
@@ -116,7 +118,9 @@ def test_a_file_that_is_no_state_is_refused(content: bytes, tmp_path: Path) -> N
 # ---- a recogniser
 
 
-def test_the_statistics_of_training_change_no_answer_to_the_last_bit(recognizer: Recognizer) -> None:
+def test_the_statistics_of_training_change_no_answer_to_the_last_bit(
+    recognizer: Recognizer,
+) -> None:
     same = recognizer.adapted(recognizer.adapt([]))
     for clip in CLIPS:
         assert same.predict(clip) == recognizer.predict(clip)
@@ -131,7 +135,7 @@ def test_answers_are_the_heads_by_what_was_heard(recognizer: Recognizer) -> None
     one = recognizer.adapted(heard)
     np.testing.assert_array_equal([*one.predict(SADNESS).probabilities.values()], expected)
     assert one.predict(SADNESS) != recognizer.predict(SADNESS)
-    assert [*one.predict_many(CLIPS, batch=3)][0][1].label == one.predict(ANGER).label
+    assert next(iter(one.predict_many(CLIPS, batch=3)))[1].label == one.predict(ANGER).label
     fewer = recognizer.choosing(["anger", "sadness"]).adapted(heard)
     kept = expected[[0, 6]] / expected[[0, 6]].sum()
     np.testing.assert_allclose([*fewer.predict(SADNESS).probabilities.values()], kept)
@@ -268,7 +272,9 @@ def test_a_folder_is_heard_twice(
     assert both.code == 2 and "leave out --adapted" in both.err
 
 
-def test_each_channel_is_a_voice(tmp_path: Path, lightser: Lightser, recognizer: Recognizer) -> None:
+def test_each_channel_is_a_voice(
+    tmp_path: Path, lightser: Lightser, recognizer: Recognizer
+) -> None:
     call = tmp_path / "call.wav"
     soundfile.write(call, np.stack([SPEECH, SPEECH[::-1]], axis=1), RATE)
     said = lightser("predict", call, "--per-channel", "--adapt", "--format", "json")

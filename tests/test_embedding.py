@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from model_folder import ANGER, HAPPINESS, SADNESS
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lightser import Recognizer
@@ -32,7 +33,7 @@ def bundled(name: str = "emodb-light_sernet") -> System:
 
 @pytest.fixture(scope="module")
 def heard() -> np.ndarray:
-    """The first three seconds of six recordings, ``[6, 48000]``: three voices, and these quieter."""
+    """Three seconds of three voices, and these quieter, ``[6, 48000]``."""
     waves = [np.resize(read_audio(clip, 16_000), 48_000) for clip in CLIPS]
     rng = np.random.default_rng(0)
     return np.stack(waves + [w * 0.1 + 1e-3 * rng.normal(size=len(w)) for w in waves]).astype(
@@ -71,11 +72,11 @@ def test_fitting_standardises_what_was_heard_and_changes_no_answer(heard):
     np.testing.assert_allclose(probabilities(system, heard), before, atol=2e-6)
     norm = system.network.embedding
     np.testing.assert_allclose(standardized.mean(dim=0).numpy(), 0, atol=1e-4)
-    is_live = (raw.std(dim=0, correction=0) > LEAST_STD * raw.std(dim=0, correction=0).mean()).numpy()
+    is_live = (
+        raw.std(dim=0, correction=0) > LEAST_STD * raw.std(dim=0, correction=0).mean()
+    ).numpy()
     assert is_live.sum() > 200
-    np.testing.assert_allclose(
-        standardized.std(dim=0, correction=0).numpy()[is_live], 1, rtol=1e-3
-    )
+    np.testing.assert_allclose(standardized.std(dim=0, correction=0).numpy()[is_live], 1, rtol=1e-3)
     assert float(norm.std.min()) > 0
 
 
@@ -98,8 +99,6 @@ def test_weights_of_before_there_was_a_norm_can_be_loaded(tmp_path, heard):
     expected = probabilities(system, heard)
     weights = load_file(path)
     del weights["network.embedding.mean"], weights["network.embedding.std"]
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     save_file(weights, path, metadata)
@@ -123,7 +122,9 @@ def test_folding_takes_the_norm_into_the_classifier(heard):
     system = bundled()
     folded = fold_batch_norms(system)
     assert "network.embedding.mean" not in folded.state_dict()
-    np.testing.assert_allclose(probabilities(folded, heard), probabilities(system, heard), atol=1e-5)
+    np.testing.assert_allclose(
+        probabilities(folded, heard), probabilities(system, heard), atol=1e-5
+    )
 
 
 # ---- graphs

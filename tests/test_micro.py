@@ -365,9 +365,7 @@ def test_a_voice_is_adapted_to_in_c_as_in_python(cc, system, bundled, tmp_path):
         interpreter.set_input(codes[None], 0)
         interpreter.invoke()
         answer, embedding = interpreter.get_output(0)[0], interpreter.get_output(1).reshape(-1)
-        np.testing.assert_array_equal(
-            probabilities(answer, None), phone.from_codes(answer, given)
-        )
+        np.testing.assert_array_equal(probabilities(answer, None), phone.from_codes(answer, given))
         values = phone.from_codes(embedding, taken)
         for mean, std in (training, (training[0] + training[1], 2 * training[1])):
             with torch.no_grad():

@@ -1438,7 +1438,7 @@ def test_a_voice_is_adapted_to_from_answer_to_answer(adaptable: TestClient) -> N
     files = {"file": ANGER.read_bytes()} | form
     cut = adaptable.post("/v1/segments?adapt=true&window_s=1&hop_s=0.5", files=files).json()
     stream = Stream(recognizer, window_s=1, hop_s=0.5, adaptation=heard)
-    samples, rate = soundfile.read(ANGER, dtype="float32")
+    samples, _ = soundfile.read(ANGER, dtype="float32")
     assert cut["segments"] == [asdict(s) for s in [*stream.push(samples), *stream.flush()]]
     assert stream.adaptation is not None
     assert cut["adaptation"] == json.loads(stream.adaptation.to_json())
@@ -1480,7 +1480,11 @@ def test_a_voice_that_is_none_is_refused(
 ) -> None:
     own = Recognizer.load().adapt([]).to_json()
     other = json.dumps(json.loads(own) | {"model": "0" * 64})
-    form = {} if state is None else {"adaptation": (None, {"own": own, "other": other}.get(state, state))}
+    form = (
+        {}
+        if state is None
+        else {"adaptation": (None, {"own": own, "other": other}.get(state, state))}
+    )
     answer = adaptable.post(f"/v1/predict?{query}", files={"file": ANGER.read_bytes(), **form})
     assert answer.status_code == 400 and said in answer.json()["error"]["message"]
 

@@ -137,7 +137,8 @@ def listen(
             if recording:
                 recording.say(segment)
             if view:
-                view.adapted_to = stream.adaptation and stream.adaptation.count
+                if stream.adaptation is not None:
+                    view.adapted_to = stream.adaptation.count
                 view.say(segment)
             else:
                 tell(segment, hearing.name, as_json)

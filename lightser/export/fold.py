@@ -41,8 +41,9 @@ def fold_batch_norms(system: System) -> System:
         assert isinstance(layer, Layer) and isinstance(norm, Norm)
         fold(layer, norm)
         folded.set_submodule(norm_name, nn.Identity())
-    if (norm := folded.embedding) is not None:
-        set_statistics(folded.network, torch.zeros_like(norm.mean), torch.ones_like(norm.std))
+    if (embedding := folded.embedding) is not None:
+        mean, std = torch.zeros_like(embedding.mean), torch.ones_like(embedding.std)
+        set_statistics(folded.network, mean, std)
         folded.set_submodule("network.embedding", nn.Identity())
     return folded
 

@@ -41,7 +41,8 @@ OLDEST_OPSET = 18  # asked for less, the exporter writes 18 all the same
 def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     """Write one file: samples ``[batch, time]`` in, probabilities ``[batch, C]`` out.
 
-    And embeddings ``[batch, P]``, where the network has some; then :func:`set_defaults` holds. Both dimensions are free, time from ``system.min_samples`` on. Features are computed inside, in
+    And embeddings ``[batch, P]``, where the network has some; then :func:`set_defaults` holds.
+    Batch and time are free, time from ``system.min_samples`` on. Features are computed inside, in
     single precision; weights of one bit are stored as bits (:mod:`lightser.export.onebit`). A front
     end's centre crop is left out: callers give at most ``window_s`` of the model's card. The file
     has passed ONNX's checker and appears only when it is whole.

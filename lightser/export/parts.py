@@ -72,8 +72,8 @@ def head_graph(system: System) -> onnx.ModelProto:
 def network_graph(system: System, *, given: str = OUTPUT) -> onnx.ModelProto:
     """Return features ``[batch, frames, M]`` to probabilities ``[batch, C]``.
 
-    Or to embeddings ``[batch, P]``, if these are what is to be ``given``. Standardisation, which is fitted with the network, is in it. Frames are free, unless a clip of
-    any length has as many.
+    Or to embeddings ``[batch, P]``, if these are what is to be ``given``. Standardisation, which is
+    fitted with the network, is in it. Frames are free, unless a clip of any length has as many.
     """
     still = _still(system)
     network = _Network(still, is_headless=given == EMBEDDING)
@@ -117,13 +117,13 @@ def _merged(
     second: onnx.ModelProto,
 ) -> onnx.ModelProto:
     """Return two graphs as one, the names inside each of them told apart by prefixes."""
-    parts = [
+    one, other = (
         onnx.compose.add_prefix(
             graph, prefix, rename_inputs=False, rename_outputs=False, inplace=False
         )
         for prefix, graph in ((first_prefix, first), (second_prefix, second))
-    ]
-    whole: onnx.ModelProto = onnx.compose.merge_models(*parts, io_map=[(between, between)])
+    )
+    whole: onnx.ModelProto = onnx.compose.merge_models(one, other, io_map=[(between, between)])
     whole.producer_name, whole.producer_version = second.producer_name, second.producer_version
     return whole
 

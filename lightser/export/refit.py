@@ -1,4 +1,4 @@
-"""A trained model folder written anew, the statistics of its embedding fitted to its training clips.
+"""A trained model folder written anew, its embedding fitted to its training clips.
 
 For models of before there were such statistics, and whenever the format of a model folder has
 changed. Nothing is trained, and the model answers as before::

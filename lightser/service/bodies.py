@@ -10,7 +10,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from lightser.service.limits import Limits, Refusal, bad_request
 
-
 # The field of a form that holds what was heard of a voice before, and its most bytes.
 ADAPTATION = "adaptation"
 _ADAPTATION_BYTES = 200_000

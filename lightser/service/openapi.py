@@ -63,10 +63,10 @@ REFUSALS = {
 
 _STREAM = """A WebSocket. Send samples as binary messages of any size up to 1 MiB, then the text
 `{"type": "end"}`. Text messages come back: `ready` once, `segment` for each window, then `end`;
-or `error` before a close with 1008. With `adapt=true` segments say `adapted_to` how many windows, and
-`end` holds the `adaptation`, which `{"type": "adaptation", "adaptation": ...}` before the first samples of
-another stream begins with. Parameters of the address: `encoding` (pcm16, float32; little
-endian), `sample_rate`, `channels` (interleaved), `model`, and those of /v1/segments."""
+or `error` before a close with 1008. Parameters of the address: `encoding` (pcm16, float32; little
+endian), `sample_rate`, `channels` (interleaved), `model`, and those of /v1/segments. With
+`adapt=true` segments say `adapted_to` how many windows, and `end` holds the `adaptation`, which
+`{"type": "adaptation", "adaptation": ...}` before the first samples begins another stream with."""
 
 
 def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from ai_edge_litert import schema_py_generated as schema
 
 from lightser.card import EMBEDDING, MEAN_COUNTS, VARIANCE_COUNTS
 from lightser.errors import BadModel
 from lightser.export.litert import packed, unpacked
 from lightser.export.micro.frontend import Quantisation
-from lightser.export.micro.sources import C, NOTE
+from lightser.export.micro.sources import NOTE, C
 from lightser.export.micro.text import array, define
 from lightser.training.system import System
 
@@ -78,8 +79,9 @@ def write_head(folder: Path, system: System, content: bytes) -> tuple[str, ...]:
         The names of the files.
     """
     size, code = embedding_of(content)
-    norm, layer = system.network.embedding, system.network.classifier
-    weights, bias = (p / system.temperature for p in (layer.weight, layer.bias))  # type: ignore[union-attr,operator]
+    norm, layer = system.embedding, system.network.classifier
+    assert norm is not None and isinstance(layer, nn.Linear)
+    weights, bias = layer.weight / system.temperature, layer.bias / system.temperature
     values = {
         "EMBEDDING": size,
         "EMBEDDING_SCALE": code.scale,
@@ -88,19 +90,19 @@ def write_head(folder: Path, system: System, content: bytes) -> tuple[str, ...]:
         "VARIANCE_COUNTS": VARIANCE_COUNTS,
     }
     shapes = {
-        "lightser_training_mean": norm.mean,  # type: ignore[union-attr]
-        "lightser_training_std": norm.std,  # type: ignore[union-attr]
+        "lightser_training_mean": norm.mean,
+        "lightser_training_std": norm.std,
         "lightser_head_weights": weights,
         "lightser_head_bias": bias,
     }
     declared = "".join(
-        f"extern const float {name}{''.join(f'[{n}]' for n in numbers.shape)};\n"  # type: ignore[union-attr]
+        f"extern const float {name}{''.join(f'[{n}]' for n in numbers.shape)};\n"
         for name, numbers in shapes.items()
     )
     guard = "#ifndef LIGHTSER_HEAD_H\n#define LIGHTSER_HEAD_H\n\n"
     linkage = '\n#ifdef __cplusplus\nextern "C" {\n#endif\n\n', "\n#ifdef __cplusplus\n}\n#endif\n"
     header = NOTE + guard + define(values) + linkage[0] + declared + linkage[1] + "#endif\n"
-    arrays = [array("float", name, x.numpy(), of="const") for name, x in shapes.items()]  # type: ignore[union-attr]
+    arrays = [array("float", name, x.numpy(), of="const") for name, x in shapes.items()]
     source = NOTE + '#include "lightser_head.h"\n\n' + "\n".join(arrays)
     (folder / "lightser_head.h").write_text(header, encoding="ascii")
     (folder / "lightser_head.c").write_text(source, encoding="ascii")

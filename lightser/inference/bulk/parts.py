@@ -1,8 +1,9 @@
 """The folder in which a run keeps what it has done until it is whole.
 
 It lies beside the file to be written and is called after it. It holds ``plan.json`` (what the run
-is about), ``files.csv`` (the list), ``voices.jsonl`` (where it adapts to them), and a part for each block of files that is done. A part appears
-whole or not at all, under a name of its own, so that one that is made twice is there once.
+is about), ``files.csv`` (the list), ``voices.jsonl`` (what was heard of them, where it adapts), and
+a part for each block of files that is done. A part appears whole or not at all, under a name of its
+own, so that one that is made twice is there once.
 """
 
 import contextlib
