@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from ai_edge_litert import schema_py_generated as schema
+from torch import nn
 
 from lightser.card import EMBEDDING, MEAN_COUNTS, VARIANCE_COUNTS
 from lightser.errors import BadModel
