@@ -3,6 +3,8 @@
 A model folder is all that training and recognising share::
 
     model.onnx            "samples" float32 [batch, time] -> "probabilities" float32 [batch, C]
+                          and "embedding" [batch, P], where the model can be adapted to voices: it
+                          then takes "embedding_mean" and "embedding_std" [P], which may be left out
     card.json             this card
     weights.safetensors   the trained tensors, for those who go on training
     golden.flac           a clip ...
@@ -32,6 +34,11 @@ WEIGHTS = "weights.safetensors"
 GOLDEN_CLIP = "golden.flac"
 GOLDEN_ANSWER = "golden.json"
 HEARD = "heard.bin"
+# What the graph takes and gives.
+INPUT, OUTPUT = "samples", "probabilities"
+EMBEDDING, EMBEDDING_MEAN, EMBEDDING_STD = "embedding", "embedding_mean", "embedding_std"
+# Windows that the mean and the variance of training count as, beside those of a voice.
+MEAN_COUNTS, VARIANCE_COUNTS = 1.0, 5.0
 REQUIRED_FILES = (MODEL, GOLDEN_CLIP, GOLDEN_ANSWER)
 NOTABLE_LOSS = 0.1  # of UA, in a narrower band
 OTHER_CORPUS, LEFT_OUT_CORPUS = "other corpus", "loco"  # protocols that test on an unheard corpus
@@ -160,7 +167,6 @@ class Card:
         intended_use: what it is good for.
         limits: what it must not be trusted with.
         created: date, ISO 8601.
-        adapted_to: recordings without labels whose statistics its batch norms have.
         bands: how well it does below its sample rate, as far as that was measured.
         format: of the card; another number cannot be read by this version.
     """
@@ -183,7 +189,6 @@ class Card:
     intended_use: str
     limits: str
     created: str
-    adapted_to: int = 0
     bands: tuple[Band, ...] = ()
     format: int = FORMAT
 

@@ -49,6 +49,10 @@ class BadModel(LightserError):
     """A model folder that is incomplete, changed or not ours."""
 
 
+class BadAdaptation(LightserError):
+    """What was heard of a voice, by another model or not by any."""
+
+
 class BadManifest(LightserError):
     """A list of files that cannot be read, or says what cannot be."""
 

@@ -100,7 +100,7 @@ def test_a_run_begins_from_it_and_says_so(tmp_path: Path) -> None:
     plan = make_plan(recipe, table, name="own", out=tmp_path / "out")
     system, _, _ = prepare(plan.jobs[0])
     for name, weight in System.load(find_model(MODEL) / WEIGHTS).network.state_dict().items():
-        if not name.startswith("classifier"):
+        if not name.startswith(("classifier", "embedding")):
             torch.testing.assert_close(system.network.state_dict()[name], weight)
     facts = run(plan, engine="serial")
     assert facts["complete"]
@@ -141,9 +141,6 @@ def test_nobody_whom_the_model_knows_is_tested(tmp_path: Path) -> None:
     known = table.assign(corpus="emodb")
     with pytest.raises(BadRecipe, match="trained on emodb, so that nobody in it is left"):
         make_plan(recipe, known, name="own", out=tmp_path)
-    copy_of(tmp_path / "adapted", adapted_to=12)
-    with pytest.raises(BadRecipe, match="is adapted to recordings"):
-        Initial.of(str(tmp_path / "adapted"))
 
 
 def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path) -> None:

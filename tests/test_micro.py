@@ -20,6 +20,7 @@ from lightser.export.deliver import open_folder
 from lightser.export.micro import compiled, frontend, sources
 from lightser.export.profile import measure_arena
 from lightser.export.targets import litert as phone
+from lightser.inference.adaptation import Adaptation, Norm
 from lightser.training.system import System
 
 pytest.importorskip("litert_torch", reason="needs the extra litert")
@@ -268,7 +269,8 @@ def test_the_example_compiles_without_a_warning_and_runs_under_sanitizers(
 ):
     folder, _ = bundled["micro"]
     files = sorted(folder.glob("*.c"))
-    assert [file.name for file in files] == ["lightser_frontend.c", "lightser_model.c", "main.c"]
+    names = ["lightser_frontend.c", "lightser_head.c", "lightser_model.c", "lightser_voice.c"]
+    assert [file.name for file in files] == [*names, "main.c"]
     clip = spoken(SAMPLES[0], 48000)[0]
     said = []
     for options in ((), ("-fsanitize=address,undefined", "-fno-sanitize-recover", "-g")):
@@ -334,3 +336,46 @@ def test_an_answer_is_that_of_the_c_front_end_and_tflite_micro(cc, system, bundl
         answer = inside(wave[0].numpy())
         np.testing.assert_allclose(answer, expected, rtol=0, atol=0.1)
         np.testing.assert_allclose(answer, outside(features), rtol=0, atol=0.01)
+
+
+def test_a_voice_is_adapted_to_in_c_as_in_python(cc, system, bundled, tmp_path):
+    folder, made = bundled["micro"]
+    names = ("lightser_voice.c", "lightser_head.c", "lightser_model.c")
+    path = tmp_path / "voice.so"
+    compiled.compiled([folder / name for name in names], path, "-shared", "-fPIC")
+    library = ctypes.CDLL(str(path))
+    interpreter = arena.open_micro((folder / phone.MODEL).read_bytes())
+    taken, given = (made.facts[end] for end in ("embedding", "output"))
+
+    def pointer(array):
+        return None if array is None else ctypes.c_void_p(array.ctypes.data)
+
+    def probabilities(answer, embedding, mean=None, std=None):
+        out = np.zeros(len(LABELS), np.float32)
+        library.lightser_probabilities(*map(pointer, (answer, embedding, mean, std, out)))
+        return out
+
+    norm = system.network.embedding
+    training = norm.mean.numpy(), norm.std.numpy()
+    size = len(training[0])
+    voice = np.zeros(1 + 2 * size, np.float32)  # a count in the place of the first
+    library.lightser_voice_reset(pointer(voice))
+    heard = Adaptation.empty("", size)
+    for codes in codes_of(system, SAMPLES, bundled["phone"][1].facts["input"]):
+        interpreter.set_input(codes[None], 0)
+        interpreter.invoke()
+        answer, embedding = interpreter.get_output(0)[0], interpreter.get_output(1).reshape(-1)
+        np.testing.assert_array_equal(probabilities(answer, None), phone.from_codes(answer, given))
+        values = phone.from_codes(embedding, taken)
+        for mean, std in (training, (training[0] + training[1], 2 * training[1])):
+            with torch.no_grad():
+                exact = system.classify(*map(torch.from_numpy, (values[None], mean, std)))[0]
+            got = probabilities(answer, embedding, mean, std)
+            np.testing.assert_allclose(got, exact.numpy(), atol=1e-5)
+        library.lightser_voice_hear(pointer(voice), pointer(embedding))
+        heard.add(values)
+    mean, std = np.zeros((2, size), np.float32)
+    library.lightser_voice_norm(pointer(voice), pointer(mean), pointer(std))
+    expected = heard.norm(Norm(*(x.astype(np.float64) for x in training)))
+    np.testing.assert_allclose(mean, expected.mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(std, expected.std, rtol=1e-3)

@@ -1427,12 +1427,13 @@ def test_curl_of_the_guide_works(server: Server) -> None:
         assert run.stdout
 
 
-def test_python_of_the_guide_works(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_of_the_guide_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"^```py\n(.*?)^```$", guide(), re.M | re.S)
-    assert len(blocks) >= 2
-    for block in blocks:
-        exec(block.replace("127.0.0.1:8765", server.url[7:]), {"__name__": "guide"})
+    assert len(blocks) >= 3
+    with serving() as server:  # the default model, which can be adapted
+        for block in blocks:
+            exec(block.replace("127.0.0.1:8765", server.url[7:]), {"__name__": "guide"})
 
 
 def test_the_guide_tells_of_every_option_and_code() -> None:
@@ -1458,3 +1459,88 @@ def test_an_answer_for_a_bug_has_what_every_answer_has(model: Path, tmp_path: Pa
     known = asking.get("/nothing", headers={"Origin": PAGE})
     assert set(known.headers) <= set(said.headers)
     assert said.headers["access-control-allow-origin"] == PAGE
+
+
+# A voice, which the client keeps
+
+
+@pytest.fixture(scope="module")
+def adaptable() -> Iterator[TestClient]:
+    recognizer = Recognizer.load()
+    with TestClient(make_app({recognizer.card.name: recognizer}, decoders=1)) as client:
+        yield client
+
+
+def test_a_voice_is_adapted_to_from_answer_to_answer(adaptable: TestClient) -> None:
+    recognizer = Recognizer.load()
+    heard = recognizer.adapt([])
+    form: dict[str, Any] = {}
+    for clip in (ANGER, SADNESS):
+        heard = recognizer.adapt([clip], before=heard)
+        files = {"file": clip.read_bytes()} | form
+        answer = adaptable.post("/v1/predict?adapt=true", files=files).json()
+        assert answer["adaptation"] == json.loads(heard.to_json())
+        expected = recognizer.adapted(heard).predict(clip).probabilities
+        assert answer["probabilities"] == expected
+        form = {"adaptation": (None, json.dumps(answer["adaptation"]))}
+    plain = adaptable.post("/v1/predict", content=SADNESS.read_bytes()).json()
+    assert "adaptation" not in plain and plain["probabilities"] != expected
+
+    files = {"file": ANGER.read_bytes()} | form
+    cut = adaptable.post("/v1/segments?adapt=true&window_s=1&hop_s=0.5", files=files).json()
+    stream = Stream(recognizer, window_s=1, hop_s=0.5, adaptation=heard)
+    samples, _ = soundfile.read(ANGER, dtype="float32")
+    assert cut["segments"] == [asdict(s) for s in [*stream.push(samples), *stream.flush()]]
+    assert stream.adaptation is not None
+    assert cut["adaptation"] == json.loads(stream.adaptation.to_json())
+
+
+def test_a_stream_learns_a_voice_and_gives_it_back(adaptable: TestClient) -> None:
+    recognizer = Recognizer.load()
+    before = recognizer.adapt([ANGER])
+    samples, _ = soundfile.read(SADNESS, dtype="int16")
+    address = "/v1/stream?adapt=true&window_s=1&hop_s=0.5"
+    with adaptable.websocket_connect(address) as talk:
+        assert talk.receive_json()["type"] == "ready"
+        talk.send_json({"type": "adaptation", "adaptation": json.loads(before.to_json())})
+        talk.send_bytes(samples.tobytes())
+        talk.send_json({"type": "end"})
+        messages = []
+        while not messages or messages[-1]["type"] != "end":
+            messages.append(talk.receive_json())
+    *segments, end = messages
+    stream = Stream(recognizer, window_s=1, hop_s=0.5, adaptation=before)
+    expected = [*stream.push(samples), *stream.flush()]
+    assert [s["probabilities"] for s in segments] == [s.probabilities for s in expected]
+    assert stream.adaptation is not None
+    assert segments[-1]["adapted_to"] == stream.adaptation.count > before.count
+    assert end["adaptation"] == json.loads(stream.adaptation.to_json())
+
+
+@pytest.mark.parametrize(
+    ("query", "state", "said"),
+    [
+        ("adapt=true", "{", "is no adaptation"),
+        ("adapt=true", "other", "is of another model than emodb-light_sernet"),
+        ("adapt=perhaps", None, "adapt must be true or false"),
+        ("", "own", "is for adapt=true"),
+    ],
+)
+def test_a_voice_that_is_none_is_refused(
+    query: str, state: str | None, said: str, adaptable: TestClient
+) -> None:
+    own = Recognizer.load().adapt([]).to_json()
+    other = json.dumps(json.loads(own) | {"model": "0" * 64})
+    form = (
+        {}
+        if state is None
+        else {"adaptation": (None, {"own": own, "other": other}.get(state, state))}
+    )
+    answer = adaptable.post(f"/v1/predict?{query}", files={"file": ANGER.read_bytes(), **form})
+    assert answer.status_code == 400 and said in answer.json()["error"]["message"]
+
+
+def test_a_model_that_cannot_be_adapted_is_said(client: httpx.Client) -> None:
+    answer = client.post("/v1/predict", params={"adapt": True}, content=SADNESS.read_bytes())
+    assert answer.status_code == 400
+    assert "'small' cannot be adapted" in answer.json()["error"]["message"]

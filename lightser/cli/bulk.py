@@ -15,6 +15,7 @@ from lightser.cluster import name_cluster
 from lightser.errors import LightserError
 
 if TYPE_CHECKING:
+    from lightser.inference.adaptation import Adaptation
     from lightser.inference.bulk.archive import Progress, Summary
     from lightser.inference.listening import Manner
 
@@ -37,6 +38,7 @@ class Archive:
         batch: windows that the model is asked about at once.
         out: the table.
         format: of it.
+        adapt: whether to adapt to each voice, or what was heard of one.
     """
 
     files: Sequence[str]
@@ -49,6 +51,7 @@ class Archive:
     batch: int | None
     out: Path | None
     format: str | None
+    adapt: "bool | Adaptation"
 
     @property
     def is_meant(self) -> bool:
@@ -93,6 +96,7 @@ def predict_bulk(
             batch=archive.batch or 1,
             engine=engine,
             workers=archive.workers,
+            adapt=archive.adapt,
             tell=meter,
         )
     except KeyboardInterrupt:

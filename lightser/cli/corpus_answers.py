@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightser.errors import BadCorpus, LightserError
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lightser.inference import Recognizer
+    from lightser.inference.sources import Audio
 
 FOLD = "all"
 
@@ -75,12 +75,9 @@ def predict_adapted(
 
     Raises:
         BadCorpus: a speaker is unknown, or has no more utterances than these.
-        BadModel: the network has no batch norm.
+        BadAdaptation: the model cannot be adapted.
     """
     import pandas as pd
-
-    from lightser.cli.adapt import windows_of
-    from lightser.export.adapted import adapted_system
 
     refuse_few(table, n)
     tables: list[pd.DataFrame] = []
@@ -89,19 +86,19 @@ def predict_adapted(
     rng = np.random.default_rng(0)
     for (corpus, speaker), own in table.groupby(["corpus", "speaker"]):
         order = rng.permutation(len(own))
-        clips = []
+        heard = recognizer.adapt([])
         for row in own.iloc[order[:n]].to_dict("records"):
             try:
-                clips.append(windows_of(samples_of(recognizer, row), recognizer.card, row["file"]))
+                source, rate = source_of(recognizer, row)
+                heard = recognizer.adapt([source], rate, before=heard)
             except LightserError as error:
                 problems.append(error)
-        if not clips:
+        if not heard.count:
             raise BadCorpus(
                 f"Of speaker {speaker} of {corpus} nothing can be heard to adapt to: {problems[-1]}"
             )
-        adapted = recognizer.answering(runner_of(adapted_system(recognizer.folder, clips)))
         rest = own.iloc[np.sort(order[n:])]
-        answers, bad = predict_all(adapted, rest, names, lambda i, of: None)
+        answers, bad = predict_all(recognizer.adapted(heard), rest, names, lambda i, of: None)
         tables.append(answers)
         problems += bad
         done += len(own)
@@ -127,30 +124,17 @@ def refuse_few(table: "pd.DataFrame", n: int) -> None:
             )
 
 
-def runner_of(system: Any) -> "Callable[[NDArray[np.float32]], NDArray[np.float64]]":
-    """Return a function of windows ``[B, T]`` to a system's probabilities ``[B, C]``."""
-    import torch
-
-    def run(windows: NDArray[np.float32]) -> NDArray[np.float64]:
-        with torch.inference_mode():
-            answer: NDArray[np.float64] = system(torch.from_numpy(windows)).double().numpy()
-        return answer
-
-    return run
-
-
 def hear(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> dict[str, float]:
     """Return the probabilities of one row of an utterance table: a file, or a part of it."""
-    if math.isnan(row["start"]) and math.isnan(row["end"]):
-        return recognizer.predict(row["file"]).probabilities
-    return recognizer.predict(
-        samples_of(recognizer, row), recognizer.card.sample_rate
-    ).probabilities
+    return recognizer.predict(*source_of(recognizer, row)).probabilities
 
 
-def samples_of(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> NDArray[np.float32]:
-    """Return the samples ``[T]`` of one row, at the model's rate."""
+def source_of(recognizer: "Recognizer", row: "Mapping[Any, Any]") -> "tuple[Audio, int | None]":
+    """Return one row as recognisers take it: a file, or samples ``[T]`` and their rate."""
     from lightser.audio.files import read_audio
 
     start, end = (None if math.isnan(row[edge]) else float(row[edge]) for edge in ("start", "end"))
-    return read_audio(row["file"], recognizer.card.sample_rate, start=start, end=end)
+    if start is None and end is None:
+        return row["file"], None
+    rate = recognizer.card.sample_rate
+    return read_audio(row["file"], rate, start=start, end=end), rate

@@ -15,7 +15,6 @@ import typer
 
 from lightser.card import HEARD, OTHER_CORPUS, Card, Score, read_card, write_card
 from lightser.cli import app
-from lightser.cli.adapt import LEAST_CLIPS
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.corpus import Options, progress_bar, read_options
 from lightser.cli.corpus_answers import predict_adapted, predict_all
@@ -59,7 +58,7 @@ def evaluate(
     adapt: Annotated[
         int | None,
         typer.Option(
-            min=LEAST_CLIPS,
+            min=1,
             metavar="N",
             help="Adapt the model to each speaker, by N of their utterances without labels, and "
             "score the others.",
@@ -377,16 +376,11 @@ def describe(
     else:
         some = "" if adapt or unread or n_again else "all "
         note = f"Trained on {trained}, tested on {some}{in_words(match.names)} of {in_words(parts)}"
-        note += "." if adapt or card.adapted_to else ", to which nothing was adapted."
+        note += "." if adapt else ", to which nothing was adapted."
     if adapt:
         note += (
-            f" For each speaker anew its batch norms were adapted to {adapt} other utterances of "
-            "theirs, without labels."
-        )
-    if card.adapted_to:
-        note += (
-            f" Its batch norms were adapted to {card.adapted_to} recordings without labels: "
-            "transductive, if they are of these voices."
+            f" For each speaker anew it was adapted to {adapt} other utterances of theirs, without "
+            "labels."
         )
     if n_again:
         note += f" {n_again} clips that it was trained on were left out."
@@ -415,7 +409,7 @@ def describe(
         "protocol_note": note,
         "selected_on": "",
         "speaker_independent": not heard and not n_again,
-        "transductive": adapt > 0 or card.adapted_to > 0,
+        "transductive": adapt > 0,
         "corpus": corpus,
         "labels": list(recognizer.labels),
         "label_map": match.names,

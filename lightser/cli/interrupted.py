@@ -10,8 +10,8 @@ from typer.core import TyperGroup
 from lightser.cli.flowing import let_flow
 
 _ORDER = (
-    *("predict", "listen", "serve", "models"),
-    *("corpus", "reproduce", "report", "compare", "train", "adapt", "evaluate"),
+    *("predict", "listen", "adapt", "serve", "models"),
+    *("corpus", "reproduce", "report", "compare", "train", "evaluate"),
     *("export", "profile"),
 )
 

@@ -62,6 +62,13 @@ def listen(
     smooth: Annotated[
         float, typer.Option(help="Seconds over which to smooth the labels; 0 for not at all.")
     ] = 0.5,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Adapt to the voice while it is heard. It fails on a voice of one emotion only.",
+        ),
+    ] = False,
     record: Annotated[
         Path | None, typer.Option(help="Folder in which to keep the audio and the segments.")
     ] = None,
@@ -109,6 +116,7 @@ def listen(
             sample_rate=hearing.sample_rate,
             smoothing=smoothing,
             gate=gate,
+            adaptation=recognizer.adapt([]) if adapt else None,
         )
         recording = view = None
         if record is not None:
@@ -138,12 +146,16 @@ def listen(
             if recording:
                 recording.say(segment)
             if view:
+                if stream.adaptation is not None:
+                    view.adapted_to = stream.adaptation.count
                 view.say(segment)
             else:
                 tell(segment, hearing.name, as_json)
 
     if input is None and microphone.lost_s:
         print(f"lightser: too slow, {microphone.lost_s:.1f} s were lost", file=sys.stderr)
+    if stream.adaptation is not None:
+        print(f"lightser: adapted to {stream.adaptation.count} windows", file=sys.stderr)
     if stats:
         print(f"lightser: {stream.timing}", file=sys.stderr)
 

@@ -78,6 +78,7 @@ class LiveView:
         self._level, self._loudest = QUIETEST_DB, QUIETEST_DB
         self._drawn = 0.0
         self.paused = False
+        self.adapted_to: int | None = None  # windows of the voice, if it is adapted to
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveView":
@@ -139,11 +140,14 @@ class LiveView:
             rows = rows[:-1]
         for row in rows:
             row.no_wrap, row.overflow = True, "crop"
+        words = self._keys
+        if self.adapted_to is not None:
+            words = f"adapted to {self.adapted_to} windows, {words}"
         return Panel(
             Group(*rows),
             title=Text(f" {self._title} ", "bold"),
             title_align="left",
-            subtitle=Text(f" {self._keys} ", "dim"),
+            subtitle=Text(f" {words} ", "dim"),
             subtitle_align="right",
             padding=(0, 2),
             width=width,

@@ -167,8 +167,6 @@ def facts(card: "Card", folder: Path) -> Iterator[tuple[str, str]]:
     for corpus in card.trained_on:
         yield "trained on", f"{corpus.title} ({corpus.corpus}), {corpus.license}, {corpus.url}"
         yield "", f"{corpus.utterances} utterances of {corpus.speakers} speakers"
-    if card.adapted_to:
-        yield "adapted to", f"{card.adapted_to} recordings without labels"
     yield "by", f"{card.recipe} at {card.commit[:10]}, seed {card.seed}, {card.created}"
     calibrated = card.temperature != 1
     fitted = "fitted on held-out voices, in the graph" if calibrated else "not calibrated"

@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO, TypeAlias
 
@@ -20,6 +20,7 @@ from lightser.whole import replacing
 
 if TYPE_CHECKING:
     from lightser.inference import Prediction, Segment
+    from lightser.inference.adaptation import Adaptation
     from lightser.inference.formats import Row
     from lightser.inference.listening import Listening
 
@@ -110,6 +111,18 @@ def predict(
             min=1, help="Windows of clips to give the model at once; for archives, 1 if not given."
         ),
     ] = None,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Listen to all first, and go by that: to each speaker of a manifest, each channel "
+            "with --per-channel, else as to one voice. It fails on a voice of one emotion only.",
+        ),
+    ] = False,
+    adapted: Annotated[
+        Path | None,
+        typer.Option(metavar="STATE", help="Go by what lightser adapt has heard of the voice."),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="What works on an archive: local, serial or ray.")
     ] = None,
@@ -134,6 +147,7 @@ def predict(
     goes on after a kill; files that cannot be read go to a side table, and the exit code is 0.
     """
     from lightser.inference import Recognizer
+    from lightser.inference.adaptation import Adaptation
     from lightser.inference.finding import find_audio
     from lightser.inference.formats import FOLDER_FORMATS, FORMATS
     from lightser.inference.listening import Listening, Manner
@@ -142,6 +156,7 @@ def predict(
     from lightser.inference.vad import SpeechGate
 
     files = files or []
+    heard_before = asked_adaptation(adapt, adapted)
     manner = Manner(
         window_s=window,
         hop_s=hop,
@@ -161,6 +176,7 @@ def predict(
         batch=batch,
         out=out,
         format=format,
+        adapt=heard_before,
     )
     if archive.is_meant:
         if plot is not None:
@@ -172,6 +188,8 @@ def predict(
         raise LightserError("Give FILES, - for standard input, or a --manifest.")
     format = format or format_of(out)
     recognizer = Recognizer.load(model, labels=read_labels(labels), threads=threads)
+    if isinstance(heard_before, Adaptation):
+        recognizer = recognizer.adapted(heard_before)
     listen = Listening(recognizer, manner)
     with ExitStack() as open_until_the_end, spoken_warnings():
         names, problems = find_audio(files)
@@ -182,14 +200,16 @@ def predict(
             check_plot(plot, names)
         sources: list[tuple[str, str | BinaryIO]]
         sources = [(name, read_stdin() if name == STDIN else name) for name in names]
-        if plot is not None:  # the rows read it, and so does the picture
+        if plot is not None or adapt:  # the rows read it, and the picture, or who adapts
             sources = [(n, open_until_the_end.enter_context(rereadable(s))) for n, s in sources]
         is_drawn = format == "table" and out is None and sys.stdout.isatty()
         # Rows that appear on the terminal one by one are progress enough.
         hidden = out is None and sys.stdout.isatty() and not is_drawn
         with progress(len(names), hidden=hidden) as tell:
             kept: list[Heard] | None = None if plot is None else []
-            rows = heard(listen, sources, problems, tell, kept)
+            if adapt and not per_channel:
+                listen = adapted_to_all(listen, sources)
+            rows = heard(listen, sources, problems, tell, kept, adapt=adapt and per_channel)
             if out is not None:
                 rows = or_report(rows, problems, len(names))
             if is_drawn:
@@ -217,11 +237,14 @@ def heard(
     problems: list[LightserError],
     tell: Callable[[float, str], None] | None,
     kept: "list[Heard] | None" = None,
+    *,
+    adapt: bool = False,
 ) -> "Iterator[Row]":
     """Yield a row for each clip or segment; what cannot be read goes to ``problems``.
 
     Segments before the damage in a file are kept. ``tell`` is told how many files are done, and the
-    name of the one that is next. What was heard is also put into ``kept``.
+    name of the one that is next. What was heard is also put into ``kept``. ``adapt`` listens to
+    each file first, and goes by that.
     """
     from lightser.audio.files import declared_s
     from lightser.inference.formats import Row
@@ -233,15 +256,16 @@ def heard(
             tell(done, file)
         try:
             with rereadable(source) as recording:
-                for track in listen.tracks_of(recording):
-                    if not listen.manner.wants_segments:
-                        clip = listen.recognizer.predict(recording, track=track)
+                one = listen.adapted(listen.learn(recording)) if adapt else listen
+                for track in one.tracks_of(recording):
+                    if not one.manner.wants_segments:
+                        clip = one.recognizer.predict(recording, track=track)
                         if kept is not None:
                             kept.append((None, clip))
                         yield Row.of(file, clip, track=track)
                         continue
                     duration_s = declared_s(recording, track=track) if tell else None
-                    for channel, segment in listen.segments(recording, track=track):
+                    for channel, segment in one.segments(recording, track=track):
                         if kept is not None:
                             kept.append((channel, segment))
                         yield Row.of(file, segment, channel, track)
@@ -249,6 +273,34 @@ def heard(
                             tell(done + min(segment.end / duration_s, 1.0), file)
         except LightserError as error:
             problems.append(error)
+
+
+def asked_adaptation(adapt: bool, state: Path | None) -> "bool | Adaptation":
+    """Return whether to adapt, or what was heard before.
+
+    Raises:
+        LightserError: both are asked for.
+        BadAdaptation: the file is none.
+    """
+    from lightser.inference.adaptation import Adaptation
+
+    if state is None:
+        return adapt
+    if adapt:
+        raise LightserError("--adapt listens to these recordings first; leave out --adapted.")
+    return Adaptation.load(state)
+
+
+def adapted_to_all(
+    listen: "Listening", sources: Sequence[tuple[str, str | BinaryIO]]
+) -> "Listening":
+    """Listen to all that can be read, and return what goes by it; what cannot is said later."""
+    heard: list[Adaptation] = [listen.recognizer.adapt([])]
+    for _, source in sources:
+        with suppress(LightserError):
+            heard = listen.learn(source, heard)
+    print(f"lightser: adapted to {heard[0].count} windows", file=sys.stderr)
+    return listen.adapted(heard)
 
 
 def or_report(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lightser.models.embedding import set_statistics
 from lightser.training.system import System
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -27,6 +28,8 @@ Layer = nn.Conv2d | nn.Linear
 
 def fold_batch_norms(system: System) -> System:
     """Return a copy in evaluation mode, its batch norms folded into the layers before them.
+
+    The norm of an embedding is folded into the classifier behind it.
 
     A norm stays where there is nothing to fold it into: behind a layer that is used twice, whose
     answer something else reads too (a skip) or changes first (an activation in place), or whose
@@ -38,6 +41,10 @@ def fold_batch_norms(system: System) -> System:
         assert isinstance(layer, Layer) and isinstance(norm, Norm)
         fold(layer, norm)
         folded.set_submodule(norm_name, nn.Identity())
+    if (embedding := folded.embedding) is not None:
+        mean, std = torch.zeros_like(embedding.mean), torch.ones_like(embedding.std)
+        set_statistics(folded.network, mean, std)
+        folded.set_submodule("network.embedding", nn.Identity())
     return folded
 
 

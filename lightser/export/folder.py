@@ -23,7 +23,9 @@ from lightser.card import (
     GOLDEN_ANSWER,
     GOLDEN_CLIP,
     HEARD,
+    INPUT,
     MODEL,
+    OUTPUT,
     WEIGHTS,
     Card,
     Score,
@@ -33,7 +35,7 @@ from lightser.card import (
 )
 from lightser.corpora.heard import write_heard
 from lightser.errors import BadModel, LightserError
-from lightser.export.onnx import INPUT, OUTPUT, to_onnx
+from lightser.export.onnx import to_onnx
 from lightser.features.pretrained import Pretrained
 from lightser.training.own_code import OwnCode
 from lightser.training.system import System
@@ -58,7 +60,6 @@ class CardFacts:
     seed: int
     intended_use: str
     limits: str
-    adapted_to: int = 0
 
 
 def free_model_folder(folder: Path, *, overwrite: bool) -> Path:
@@ -156,6 +157,7 @@ def check_parity(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # it would warn of inputs that may be left out
     session = onnxruntime.InferenceSession(
         str(model), sess_options=options, providers=["CPUExecutionProvider"]
     )

@@ -1,19 +1,25 @@
 """ONNX, for servers, phones and browsers: waveform in, probabilities out, any batch, any length.
 
-Shapes: B clips, T samples, F steps, N inputs, H units, D sets of weights, C classes.
+A network whose embedding can be adapted gives that, too, and takes the mean and the deviation that
+it is standardised by. They are initializers *and* inputs, which makes them optional: a runtime
+that is not given them takes those of training.
+
+Shapes: B clips, T samples, F steps, N inputs, H units, D sets of weights, P values of the
+embedding, C classes.
 """
 
 import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightser.card import EMBEDDING, EMBEDDING_MEAN, EMBEDDING_STD, INPUT, OUTPUT
 from lightser.errors import LightserError, MissingExtra
 from lightser.models import gru  # noqa: F401  defines the operation translated below
 from lightser.training.system import System
@@ -22,20 +28,21 @@ from lightser.whole import replacing
 try:
     import onnx
     import onnxscript
+    from onnx import numpy_helper
 
     from lightser.export.onebit import with_bits
 except ImportError as error:
     raise MissingExtra("Exporting to ONNX", "export") from error
 
 op: Any = onnxscript.opset18  # traced, so that its types are of no use to a checker
-INPUT, OUTPUT = "samples", "probabilities"
 OLDEST_OPSET = 18  # asked for less, the exporter writes 18 all the same
 
 
 def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     """Write one file: samples ``[batch, time]`` in, probabilities ``[batch, C]`` out.
 
-    Both dimensions are free, time from ``system.min_samples`` on. Features are computed inside, in
+    And embeddings ``[batch, P]``, where the network has some; then :func:`set_defaults` holds.
+    Batch and time are free, time from ``system.min_samples`` on. Features are computed inside, in
     single precision; weights of one bit are stored as bits (:mod:`lightser.export.onebit`). A front
     end's centre crop is left out: callers give at most ``window_s`` of the model's card. The file
     has passed ONNX's checker and appears only when it is whole.
@@ -54,37 +61,74 @@ def to_onnx(system: System, path: Path, *, opset: int = OLDEST_OPSET) -> None:
     # Any sizes will do but 0 and 1, which the exporter takes for constants.
     example = torch.zeros(2, system.min_samples + 16001)
     time = torch.export.Dim("time", min=system.min_samples)
-    model = with_bits(
-        system,
-        lambda system: to_graph(
-            system, example, taken=INPUT, given=OUTPUT, length=time, opset=opset
-        ),
-    )
+    if (norm := system.embedding) is not None:
+        model = to_graph(
+            Adaptable(system),
+            (example, norm.mean, norm.std),
+            taken=(INPUT, EMBEDDING_MEAN, EMBEDDING_STD),
+            given=(OUTPUT, EMBEDDING),
+            length=time,
+            opset=opset,
+        )
+        set_defaults(model, system)
+    else:
+        model = with_bits(
+            system,
+            lambda system: to_graph(
+                system, (example,), taken=(INPUT,), given=(OUTPUT,), length=time, opset=opset
+            ),
+        )
     onnx.checker.check_model(model, full_check=True)
     with replacing(path) as unfinished:
         onnx.save(model, unfinished)
 
 
+class Adaptable(nn.Module):
+    """Samples ``[B, T]``, and mean and deviation ``[P]``, to probabilities and embeddings."""
+
+    def __init__(self, system: System):
+        super().__init__()
+        self.system = system
+
+    def forward(self, samples: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = self.system.embed(self.system.features(samples))
+        return self.system.classify(embedding, mean, std), embedding
+
+
+def set_defaults(model: onnx.ModelProto, system: System) -> None:
+    """Make mean and deviation inputs that may be left out: they are then those of training."""
+    norm = system.embedding
+    assert norm is not None
+    for name, values in ((EMBEDDING_MEAN, norm.mean), (EMBEDDING_STD, norm.std)):
+        model.graph.initializer.append(numpy_helper.from_array(values.numpy(), name))
+
+
 def to_graph(
-    module: nn.Module, example: Tensor, *, taken: str, given: str, length: Any, opset: int
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    *,
+    taken: Sequence[str],
+    given: Sequence[str],
+    length: Any,
+    opset: int,
 ) -> onnx.ModelProto:
-    """Return a module of one input and one output as a graph of free batch and ``length``.
+    """Return a module as a graph whose first input has a free batch and ``length``.
 
     Args:
         module: in evaluation mode, on the CPU.
-        example: its input, of any sizes but 0 and 1.
-        taken: name of the input.
-        given: name of the output.
-        length: the input's dimension 1, a ``torch.export.Dim``; None if it is the example's.
+        example: its inputs, the first of any sizes but 0 and 1.
+        taken: names of the inputs.
+        given: names of the outputs.
+        length: the first input's dimension 1, a ``torch.export.Dim``; None if it is the example's.
         opset: of ONNX.
     """
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
-            (example,),
-            input_names=[taken],
-            output_names=[given],
-            dynamic_shapes=({0: torch.export.Dim("batch"), 1: length},),
+            example,
+            input_names=list(taken),
+            output_names=list(given),
+            dynamic_shapes=({0: torch.export.Dim("batch"), 1: length}, *[None] * len(example[1:])),
             opset_version=opset,
             dynamo=True,
             verbose=False,

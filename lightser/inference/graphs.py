@@ -8,6 +8,9 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -17,6 +20,7 @@ _NODE, _NAME, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 1, 2, 5, 11, 12, 13  
 _NAMED = {_INITIALIZER: 8, _INPUT: 1, _OUTPUT: 1, _VALUE_INFO: 1}  # where these have their name
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_GRAPHS = {6, 11}
+_TENSOR_RAW_DATA = 9
 # TypeProto.tensor_type (1) is TypeProto.Tensor, whose elem_type (1) is FLOAT (1).
 _FLOAT_TENSOR = b"\x0a\x02\x08\x01"
 
@@ -100,6 +104,16 @@ class Graph:
             _field(_OUTPUT, self._tensor(output)),
         ]
         return self._around + _field(_MODEL_GRAPH, b"".join(graph))
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """Return the numbers of an initializer of floats, flat.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        content = self._named[_INITIALIZER][name]
+        raw = [value for number, value, _ in _fields(content) if number == _TENSOR_RAW_DATA]
+        return np.frombuffer(b"".join(raw), "<f4").astype(np.float32)
 
     def _copies(self, kind: int, wanted: Container[str]) -> Iterator[bytes]:
         for name, content in self._named[kind].items():

@@ -1,11 +1,13 @@
 """How recordings are listened to: whole, or in segments, perhaps of each channel for itself."""
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from lightser.audio.channels import stream_channels
 from lightser.audio.files import Source, audio_info, read_audio, stream_audio
+from lightser.inference.adaptation import Adaptation
 from lightser.inference.recognizer import Prediction, Recognizer
 from lightser.inference.segments import Segment, Wave
 from lightser.inference.smoothing import Smoothing
@@ -55,14 +57,15 @@ class Listening:
     def __init__(self, recognizer: Recognizer, manner: Manner):
         self.recognizer = recognizer
         self.manner = manner
+        self._by_channel: Sequence[Recognizer] = ()  # where each hears another voice
         if manner.wants_segments:
             self.new_stream()  # refuses what does not fit, before anything is listened to
 
-    def new_stream(self) -> Stream:
-        """Return what gives the segments of one recording."""
+    def new_stream(self, channel: int = 0) -> Stream:
+        """Return what gives the segments of one recording, or of one channel, counted from 0."""
         manner = self.manner
         return Stream(
-            self.recognizer,
+            self._by_channel[channel] if self._by_channel else self.recognizer,
             window_s=manner.window_s,
             hop_s=manner.hop_s,
             smoothing=manner.smoothing,
@@ -78,6 +81,62 @@ class Listening:
         if self.manner.track != "all":
             return [self.manner.track]
         return list(range(1, audio_info(source, track=1).tracks + 1))
+
+    def learn(self, source: Audio, before: Sequence[Adaptation] = ()) -> list[Adaptation]:
+        """Listen to the voice of a recording, or to that of each channel, where these are wanted.
+
+        Where segments count as silence, these do not count.
+
+        Args:
+            source: as :meth:`segments` takes it, and can be read again.
+            before: what was heard of each voice before.
+
+        Raises:
+            BadAudio: it cannot be read.
+            BadAdaptation: the model cannot be adapted.
+        """
+        recognizer, window_s = self.recognizer, self.recognizer.card.window_s
+        if not self.manner.wants_segments:
+            return [recognizer.adapt([source], before=before[0] if before else None)]
+
+        def new_stream(channel: int) -> Stream:
+            heard = before[channel] if channel < len(before) else recognizer.adapt([])
+            return Stream(
+                recognizer,
+                window_s=window_s,
+                hop_s=window_s,
+                gate=self.manner.gate,
+                adaptation=heard,
+            )
+
+        rate = recognizer.card.sample_rate
+        streams: list[Stream] = []
+        blocks: Iterable[Wave]
+        if self.manner.per_channel:
+            blocks = stream_channels(source, rate)  # type: ignore[arg-type]  # a file
+        else:
+            blocks = (wave[:, None] for wave in mono_blocks(source, None, rate))
+        for block in blocks:
+            streams = streams or [new_stream(channel) for channel in range(block.shape[1])]
+            for stream, wave in zip(streams, block.T, strict=True):
+                stream.push(wave)
+        for stream in streams:
+            stream.flush()
+        return [stream.adaptation for stream in streams if stream.adaptation is not None]
+
+    def adapted(self, heard: Sequence[Adaptation]) -> "Listening":
+        """Return one that goes by what :meth:`learn` has heard; by one, all channels if need be.
+
+        Raises:
+            BadAdaptation: it is of another model.
+        """
+        one = copy.copy(self)
+        recognizers = [self.recognizer.adapted(adaptation) for adaptation in heard]
+        if len(recognizers) > 1:
+            one._by_channel = recognizers
+        else:
+            (one.recognizer,) = recognizers
+        return one
 
     def segments(
         self, source: Audio, sample_rate: int | None = None, *, track: int | None = None
@@ -99,7 +158,7 @@ class Listening:
         streams: list[Stream] = []
         file: Source = opened(source)  # type: ignore[assignment]
         for block in stream_channels(file, rate, recorded_at=heed, track=track):
-            streams = streams or [self.new_stream() for _ in block.T]
+            streams = streams or [self.new_stream(channel) for channel in range(block.shape[1])]
             yield from _by_end(s.push(c) for s, c in zip(streams, block.T, strict=True))
         yield from _by_end(stream.flush() for stream in streams)
 

@@ -10,20 +10,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightser.audio.downmix import warn
-from lightser.audio.files import check_audible
+from lightser.audio.files import check_audible, is_silent
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.bundled import DEFAULT, bundled_models, find_model
-from lightser.card import GOLDEN_ANSWER, GOLDEN_CLIP, MODEL, Card, read_card, verify_files
-from lightser.errors import BadAudio, BadModel, LightserError, UnknownName
+from lightser.card import (
+    EMBEDDING,
+    GOLDEN_ANSWER,
+    GOLDEN_CLIP,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Card,
+    read_card,
+    verify_files,
+)
+from lightser.errors import BadAdaptation, BadAudio, BadModel, LightserError, UnknownName
+from lightser.inference.adaptation import Adaptation, Norm
 from lightser.inference.batches import About, Batches, Clip
 from lightser.inference.graphs import open_session
+from lightser.inference.head import Head
 from lightser.inference.per_process import PerProcess
 from lightser.inference.segments import (
     Segment,
@@ -97,11 +108,11 @@ class Recognizer:
         self._pool = PerProcess(lambda: ThreadPoolExecutor(threads, "listen"))
         self._window = round(card.window_s * card.sample_rate)  # samples
         self._least = round(card.min_s * card.sample_rate)  # samples
-        self._sharing: PerProcess[Sharing] | None
-        self._sharing = PerProcess(
-            lambda: Sharing((self._path / MODEL).read_bytes, self._ask_model, self._window)
-        )
-        self._run: Callable[[Wave], NDArray[np.float64]] = self._run_session
+        self._adaptation: Adaptation | None = None  # what it goes by, if it is adapted
+        self._head: Head | None = None  # opened when somebody adapts
+        self._norm: Norm | None = None  # of the voice that it is adapted to
+        self._embedder: Recognizer | None = None  # the same, asked for embeddings
+        self._hear_as(OUTPUT)
 
     @classmethod
     def load(
@@ -169,16 +180,80 @@ class Recognizer:
         one._kept = [known.index(label) for label in one.labels]
         return one
 
-    def answering(self, run: Callable[[Wave], NDArray[np.float64]]) -> "Recognizer":
-        """Return a recogniser that listens in the same way, and puts windows to another model.
+    def embed(self, source: Audio, sample_rate: int | None = None) -> NDArray[np.float64]:
+        """Return the embeddings ``[W, P]`` of a clip's windows, as the network gives them.
 
         Args:
-            run: gives the probabilities ``[B, C]`` of windows ``[B, T]``, for all that the card's
-                model knows.
+            source: as :meth:`predict` takes it.
+            sample_rate: hertz, of samples in memory.
+
+        Raises:
+            BadAudio, MissingExtra: as :meth:`predict`.
+            BadAdaptation: the model gives no embedding.
         """
+        ask = self._for_embeddings()._ask_model
+        with self._windows(source, sample_rate) as (windows, _, _):
+            return np.stack(list(self._each(ask, windows)))
+
+    def adapt(
+        self,
+        sources: Iterable[AnyAudio],
+        sample_rate: int | None = None,
+        *,
+        before: Adaptation | None = None,
+    ) -> Adaptation:
+        """Listen to recordings of one voice without labels; :meth:`adapted` then goes by them.
+
+        Give it some in which several emotions occur: of a voice that shows one only, what is taken
+        off is that emotion.
+
+        Args:
+            sources: each as :meth:`predict` takes it. Windows in which nothing sounds do not count.
+            sample_rate: hertz, of samples in memory.
+            before: what was heard of this voice before; it is left as it is. Without it, and
+                without sources, nothing was heard yet.
+
+        Raises:
+            BadAudio, MissingExtra: as :meth:`predict`.
+            BadAdaptation: the model cannot be adapted, or ``before`` is of another.
+        """
+        ask = self._for_embeddings()._ask_model
+        if before is None:
+            adaptation = Adaptation.empty(self._identity, len(self._opened_head().norm.mean))
+        else:
+            self._check_adaptation(before)
+            adaptation = copy.copy(before)
+        for source in sources:
+            with self._windows(source, sample_rate) as (windows, _, _):
+                sounding = (window for window in windows if not is_silent(window))
+                for embedding in list(self._each(ask, sounding)):  # all of a clip, or none
+                    adaptation.add(embedding)
+        return adaptation
+
+    def adapted(self, adaptation: Adaptation) -> "Recognizer":
+        """Return a recogniser that goes by what was heard of a voice, and shares the model.
+
+        Raises:
+            BadAdaptation: the model cannot be adapted, or the adaptation is of another.
+        """
+        raw = self._for_embeddings()
+        self._check_adaptation(adaptation)
         one = copy.copy(self)
-        one._run, one._sharing = run, None
+        one._output, one._sharing = raw._output, raw._sharing
+        one._norm = adaptation.norm(self._opened_head().norm)
+        one._adaptation = adaptation
         return one
+
+    def classify(
+        self, embeddings: NDArray[np.float64], adaptation: Adaptation
+    ) -> NDArray[np.float64]:
+        """Return ``[..., C]`` probabilities of embeddings ``[..., P]``, by what was heard so far.
+
+        Raises:
+            BadAdaptation: as :meth:`adapted`.
+        """
+        head = self._opened_head()
+        return self._among(head(embeddings, adaptation.norm(head.norm)))
 
     def __copy__(self) -> "Recognizer":
         one = object.__new__(type(self))
@@ -189,12 +264,11 @@ class Recognizer:
         return copy.copy(self)  # nothing that two copies share ever changes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._sharing is None:
-            raise PicklingError(f"{self!r} answers by a function, which cannot be pickled.")
         known = bundled_models().get(self.card.name)  # which may lie elsewhere on another machine
         model = self.card.name if known == self._path else str(self._path)
         digest = self.card.files[MODEL].sha256
-        return _reopen, (type(self), model, digest, self.labels, self.threads, self._verified)
+        how = (self.labels, self.threads, self._verified, self._adaptation)
+        return _reopen, (type(self), model, digest, *how)
 
     def __repr__(self) -> str:
         return f"<Recognizer {self.card.name}: {', '.join(self.labels)}>"
@@ -323,6 +397,22 @@ class Recognizer:
         """Yield what :meth:`probabilities` returns of each, in order, ``threads`` at a time."""
         return self._each(self.probabilities, stretches)
 
+    def embeddings_of_each(self, stretches: Iterable[Wave]) -> Iterator[NDArray[np.float64]]:
+        """Yield the embeddings ``[W, P]`` of the windows of each stretch ``[T]``.
+
+        Cut as by :meth:`probabilities`, and ``threads`` stretches at a time.
+
+        Raises:
+            BadAdaptation: the model gives none.
+        """
+        ask = self._for_embeddings()._ask_model
+
+        def embeddings(samples: Wave) -> NDArray[np.float64]:
+            starts = window_starts(len(samples), self._window)
+            return np.stack([ask(window) for window in cut([samples], starts, self._window)])
+
+        return self._each(embeddings, stretches)
+
     def neighbours(self, window: int, hop: int) -> Neighbours | None:
         """Return what answers the windows of one recording, each frame of them computed once.
 
@@ -335,14 +425,22 @@ class Recognizer:
         Returns:
             None where windows have nothing in common, or the model does not allow to share it.
         """
-        if self._sharing is None or hop >= window or not self._least <= window <= self._window:
+        if hop >= window or not self._least <= window <= self._window:
             return None
         halves = self._sharing().halves(window, hop)
         if halves is None:
             return None
         return Neighbours(
-            halves, window, hop, each=self._each, at_once=4 * self.threads, among=self._among
+            halves, window, hop, each=self._each, at_once=4 * self.threads, finish=self._finish
         )
+
+    def neighbours_by_embedding(self, window: int, hop: int) -> Neighbours | None:
+        """Return the same as :meth:`neighbours`, with embeddings ``[P]`` for answers.
+
+        Raises:
+            BadAdaptation: the model gives none.
+        """
+        return self._for_embeddings().neighbours(window, hop)
 
     def check_batch(self, size: int) -> None:
         """Refuse a number of windows that cannot be given to the model at once.
@@ -432,20 +530,88 @@ class Recognizer:
 
         A batch would change the last bits of the answer with the company that a window is in.
         """
-        return self._among(self._ask_model(pad_to(window, self._least)))
+        return self._finish(self._ask_model(window))
 
     def _ask_all(self, windows: Wave) -> NDArray[np.float64]:
         """Return ``[B, C]`` probabilities of windows ``[B, T]``."""
-        return self._among(self._run(windows))
+        return self._finish(self._run(windows))
 
     def _ask_model(self, window: Wave) -> NDArray[np.float64]:
-        """Return the probabilities of all that the model knows, of a window that it takes."""
-        answer: NDArray[np.float64] = self._run(window[None])[0]
+        """Return what the graph gives for one window ``[T]``."""
+        answer: NDArray[np.float64] = self._run(pad_to(window, self._least)[None])[0]
         return answer
 
-    def _run_session(self, windows: Wave) -> NDArray[np.float64]:
-        (probabilities,) = self._session().run(["probabilities"], {"samples": windows})
-        return np.asarray(probabilities, dtype=np.float64)
+    def _run(self, windows: Wave) -> NDArray[np.float64]:
+        (answers,) = self._session().run([self._output], {INPUT: windows})
+        return np.asarray(answers, dtype=np.float64)
+
+    def _hear_as(self, output: str) -> None:
+        """Ask the graph for one of its outputs from now on."""
+        self._output = output
+        self._sharing = PerProcess(
+            lambda: Sharing((self._path / MODEL).read_bytes, self._ask_model, self._window, output)
+        )
+
+    def _finish(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``[..., C]`` probabilities out of what the graph gives for windows."""
+        if self._output == OUTPUT:
+            return self._among(answers)
+        if self._norm is None:
+            return answers  # embeddings are what is wanted
+        return self._among(self._opened_head()(answers, self._norm))
+
+    def _for_embeddings(self) -> "Recognizer":
+        """Return one whose answers are embeddings.
+
+        Raises:
+            BadAdaptation: the model gives none.
+        """
+        if self._embedder is None:
+            self._opened_head()
+            one = copy.copy(self)
+            one._norm = None
+            one._hear_as(EMBEDDING)
+            self._embedder = one
+        return self._embedder
+
+    @property
+    def _identity(self) -> str:
+        return self.card.files[MODEL].sha256
+
+    def _check_adaptation(self, adaptation: Adaptation) -> None:
+        """Refuse what was heard by another model.
+
+        Raises:
+            BadAdaptation: it was.
+        """
+        size = len(self._opened_head().norm.mean)
+        if adaptation.model != self._identity or len(adaptation.mean) != size:
+            raise BadAdaptation(
+                f"This adaptation is of another model than {self.card.name} "
+                f"({len(adaptation.mean)} values of {adaptation.model[:12]}…, not {size} of "
+                f"{self._identity[:12]}…); adapt {self.card.name} to the voice anew"
+            )
+
+    def _opened_head(self) -> Head:
+        """Return the end of the graph, behind its embedding.
+
+        Raises:
+            BadAdaptation: the model gives no embedding.
+        """
+        if self._head is None:
+            if len(self._session().get_outputs()) < 2:
+                raise BadAdaptation(
+                    f"'{self.card.name}' cannot be adapted: its graph gives no embedding. Networks "
+                    "such as light_sernet and zhong2020 have one; lightser train and lightser "
+                    "export write it from this version on"
+                )
+            try:
+                self._head = Head((self._path / MODEL).read_bytes())
+            except Exception as error:  # ONNX Runtime's have no common base
+                raise BadModel(
+                    f"'{self.folder / MODEL}' has no head behind its embedding: {error}"
+                ) from None
+        return self._head
 
     def _among(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``[..., C]`` probabilities given that it is one of the labels to choose from."""
@@ -471,14 +637,13 @@ class Recognizer:
         """Refuse a graph that is not [batch, time] samples to [batch, C] probabilities."""
         inputs, outputs = self._session().get_inputs(), self._session().get_outputs()
         where = f"'{self.folder / MODEL}'"
-        if [i.name for i in inputs] != ["samples"] or [o.name for o in outputs] != [
-            "probabilities"
-        ]:
+        names = [o.name for o in outputs]
+        if [i.name for i in inputs] != [INPUT] or names not in ([OUTPUT], [OUTPUT, EMBEDDING]):
             raise BadModel(
-                f"{where} takes {[i.name for i in inputs]} and gives {[o.name for o in outputs]}; "
+                f"{where} takes {[i.name for i in inputs]} and gives {names}; "
                 "expected ['samples'] and ['probabilities']."
             )
-        (taken,), (given,) = inputs, outputs
+        taken, given = inputs[0], outputs[0]
         if taken.type != "tensor(float)" or len(taken.shape) != 2:
             raise BadModel(
                 f"{where} takes {taken.type} of shape {taken.shape}; "
@@ -537,6 +702,7 @@ def _reopen(
     labels: tuple[str, ...],
     threads: int,
     verify: bool,
+    adaptation: Adaptation | None,
 ) -> Recognizer:
     """Open what :mod:`pickle` wrote of a recogniser.
 
@@ -547,7 +713,9 @@ def _reopen(
     recognizer = kind.load(model, threads=threads, verify=verify)
     if recognizer.card.files[MODEL].sha256 != digest:
         raise BadModel(f"'{recognizer.folder}' is another model than when it was pickled.")
-    return recognizer if labels == recognizer.labels else recognizer.choosing(labels)
+    if labels != recognizer.labels:
+        recognizer = recognizer.choosing(labels)
+    return recognizer if adaptation is None else recognizer.adapted(adaptation)
 
 
 def _open_session(folder: Path) -> "InferenceSession":

@@ -1,6 +1,6 @@
 """Windows of one recording that overlap share frames of features, where the model allows.
 
-A model computes frames of its samples, by a *front*, and probabilities of those, by a *back*. Where
+A model computes frames of its samples, by a *front*, and its answer of those, by a *back*. Where
 the frame of a stretch of samples is the same in every window that it lies in, as with a spectrum
 that is not padded, it need be computed once only. Windows have frames in common if they begin on
 the same grid of frames: at a frame every 256 samples and a window every second at 16 kHz (62.5
@@ -26,7 +26,7 @@ from lightser.inference.graphs import Graph, open_session
 from lightser.inference.segments import Wave
 
 Frames = NDArray[np.float32]  # [F, M]
-Answer = NDArray[np.float64]  # [C]
+Answer = NDArray[np.float64]  # [C] probabilities, or [P] values of an embedding
 
 # After which a frame no longer depends on others: the back looks for the loudest in the window.
 _LAST_OF_FRONT = "Log"
@@ -46,7 +46,12 @@ class Each(Protocol):
 
 
 class Halves:
-    """A model in two: front, from samples to frames, and back, from frames to probabilities.
+    """A model in two: front, from samples to frames, and back, from frames to its answer.
+
+    Args:
+        model: its ONNX file.
+        window: samples of the longest window.
+        output: of the graph, that is the answer.
 
     Attributes:
         size: samples of a frame.
@@ -57,14 +62,14 @@ class Halves:
         Exception: ONNX Runtime does not take them; it has a dozen kinds, with no common base.
     """
 
-    def __init__(self, model: bytes, window: int):
+    def __init__(self, model: bytes, window: int, output: str):
         graph = Graph(model)
         logs = [node.outputs[0] for node in graph.nodes if node.op_type == _LAST_OF_FRONT]
         if len(logs) != 1:
             raise ValueError(f"{len(logs)} nodes of {_LAST_OF_FRONT}; expected one")
         self._frames = logs[0]
         self._front = open_session(graph.extract(["samples"], self._frames))
-        self._back = open_session(graph.extract(["samples", self._frames], "probabilities"))
+        self._back = open_session(graph.extract(["samples", self._frames], output))
         self._taken = [given.name for given in self._back.get_inputs()]
         # Not the first two: audio shorter than a frame need not give none.
         some = self._least_of(_SOME, window)
@@ -83,10 +88,10 @@ class Halves:
         return alone
 
     def answer(self, wave: Wave, frames: Frames) -> Answer:
-        """Return ``[C]`` probabilities of a window ``[T]``, whose frames ``[F, M]`` are known."""
+        """Return the answer for a window ``[T]``, whose frames ``[F, M]`` are known."""
         known = {"samples": wave[None], self._frames: frames[None]}
-        (probabilities,) = self._back.run(None, {name: known[name] for name in self._taken})
-        return np.asarray(probabilities[0], dtype=np.float64)
+        (answer,) = self._back.run(None, {name: known[name] for name in self._taken})
+        return np.asarray(answer[0], dtype=np.float64)
 
     def count(self, samples: int) -> int:
         """Return the frames of so many samples."""
@@ -168,7 +173,7 @@ class Neighbours:
         hop: samples from the start of one window to the next.
         each: by which halves are run on several stretches.
         at_once: windows whose frames are computed before the first of them is answered.
-        among: gives the answer out of the model's own.
+        finish: gives ``[C]`` probabilities out of the model's answer.
 
     Holds, for each grid that windows begin on, the frames that its next window has in common with
     its last.
@@ -182,9 +187,9 @@ class Neighbours:
         *,
         each: Each,
         at_once: int,
-        among: Callable[[Answer], Answer],
+        finish: Callable[[Answer], Answer],
     ):
-        self._halves, self._each, self._at_once, self._among = halves, each, at_once, among
+        self._halves, self._each, self._at_once, self._finish = halves, each, at_once, finish
         self._n, self._step = halves.count(window), halves.step(hop)
         self._asked: dict[int, int] = {}  # by grid: the last window's start
         self._kept: dict[int, Frames] = {}  # by grid: the last window's frames, but the first ones
@@ -202,7 +207,7 @@ class Neighbours:
                 (window, self._whole(start, list(islice(fresh, len(parts)))))
                 for (start, window), parts in zip(some, missing, strict=True)
             ]
-            yield from self._each(lambda each: self._among(self._halves.answer(*each)), known)
+            yield from self._each(lambda each: self._finish(self._halves.answer(*each)), known)
 
     def _missing(self, start: int, window: Wave) -> list[Wave]:
         """Return the stretches of a window of which the frames are not known."""
@@ -232,12 +237,15 @@ class Sharing:
         read: gives the model's ONNX file.
         ask: gives the answer of the whole graph for a window.
         most: samples of the longest window.
+        output: of the graph, that is the answer.
 
     It may be shared by threads.
     """
 
-    def __init__(self, read: Callable[[], bytes], ask: Callable[[Wave], Answer], most: int):
-        self._read, self._ask, self._most = read, ask, most
+    def __init__(
+        self, read: Callable[[], bytes], ask: Callable[[Wave], Answer], most: int, output: str
+    ):
+        self._read, self._ask, self._most, self._output = read, ask, most, output
         self._lock = Lock()
         self._proved = lru_cache(maxsize=64)(self._prove)
 
@@ -255,7 +263,7 @@ class Sharing:
     @cached_property
     def _halves(self) -> Halves | None:
         try:
-            return Halves(self._read(), self._most)
+            return Halves(self._read(), self._most, self._output)
         except Exception:  # then windows are put to the whole graph, which gives the same answers
             return None
 

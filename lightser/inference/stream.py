@@ -13,6 +13,7 @@ from lightser.audio.downmix import Downmix, warn
 from lightser.audio.files import MIN_SECONDS, is_silent
 from lightser.audio.resampler import Resampler, check_rate
 from lightser.errors import LightserError
+from lightser.inference.adaptation import Adaptation
 from lightser.inference.segments import SILENCE, Segment, Wave, name_probabilities
 from lightser.inference.sharing import Neighbours
 from lightser.inference.smoothing import Smoother, Smoothing
@@ -70,6 +71,9 @@ class Stream:
             of all but windows in which nothing sounds, not even noise (:func:`is_silent`).
         warn: is called with a sentence on what a listener should know; by default it is a
             :class:`LightserWarning`.
+        adaptation: what was heard of the voice before, if it is to be adapted to: windows that have
+            no audio in common are added to it, and each answer goes by all before it. For one of
+            which nothing was heard yet, ``recognizer.adapt([])``.
 
     The answers depend on the audio alone, not on how it was chunked, to the last bit. They are
     those of :meth:`Recognizer.segments` on the same audio in a file, which neither smooths nor
@@ -91,6 +95,11 @@ class Stream:
     Raises:
         LightserError: ``hop_s`` is longer than ``window_s``, or one of them is too short.
         MissingExtra: a gate needs the extra ``live``.
+        BadAdaptation: the adaptation is of another model.
+
+    Attributes:
+        adaptation: what was heard of the voice so far, over all recordings; None if it is not
+            adapted to.
     """
 
     def __init__(
@@ -103,6 +112,7 @@ class Stream:
         smoothing: Smoothing | None = None,
         gate: SpeechGate | None = None,
         warn: Callable[[str], None] = warn,
+        adaptation: Adaptation | None = None,
     ):
         card = recognizer.card
         window_s = card.window_s if window_s is None else window_s
@@ -120,6 +130,7 @@ class Stream:
             )
         recognizer.heed_rate(sample_rate, warn)
         self.recognizer = recognizer
+        self.adaptation = None if adaptation is None else recognizer.adapt([], before=adaptation)
         self._downmix = Downmix(sample_rate, "audio", warn)
         self._resampler = Resampler(sample_rate, card.sample_rate)
         self._window = round(window_s * card.sample_rate)  # samples, as all below
@@ -138,6 +149,7 @@ class Stream:
         self._total = 0  # samples heard so far
         self._next = 0  # where the next window begins
         self._told = 0  # end of the last window
+        self._learned_s = 0.0  # end of the last window that was adapted to
         self._neighbours: Neighbours | None = None
         rate = self.recognizer.card.sample_rate
         self._speech = SpeechDetector(self._gate, rate) if self._gate else None
@@ -202,7 +214,10 @@ class Stream:
         held = np.concatenate(self._held)
         starts = range(self._next, self._total - self._window + 1, self._hop)
         if not self._told:  # only now is it worth to find out what the model allows
-            self._neighbours = self.recognizer.neighbours(self._window, self._hop)
+            neighbours = self.recognizer.neighbours
+            if self.adaptation is not None:
+                neighbours = self.recognizer.neighbours_by_embedding
+            self._neighbours = neighbours(self._window, self._hop)
         segments = self._segments(
             held, [(start, start + self._window) for start in starts], self._neighbours
         )
@@ -227,13 +242,18 @@ class Stream:
         spoken = ((start, wave) for start, _, wave, still in pieces if still is None)
         if neighbours:
             answers = neighbours.answers(spoken)
-        else:
+        elif self.adaptation is None:
             answers = self.recognizer.probabilities_of_each(wave for _, wave in spoken)
+        else:
+            answers = self.recognizer.embeddings_of_each(wave for _, wave in spoken)
         segments = []
         for start, end, _, still in pieces:
             begins, ends = self._seconds(start), self._seconds(end)
             if still is None:
-                segments.append(self._spoken(begins, ends, next(answers)))
+                answer = next(answers)
+                if self.adaptation is not None:
+                    answer = self._adapted(begins, ends, answer, self.adaptation)
+                segments.append(self._spoken(begins, ends, answer))
             else:
                 if self._smoother:
                     self._smoother.reset()  # who speaks next need not feel as before
@@ -248,6 +268,16 @@ class Stream:
             return None
         share = self._speech.share(start, end)
         return 1 - share if share < self._gate.least else None
+
+    def _adapted(
+        self, start: float, end: float, embeddings: NDArray[np.float64], adaptation: Adaptation
+    ) -> NDArray[np.float64]:
+        """Return ``[C]`` probabilities of a window from its embeddings, ``[W, P]`` or ``[P]``."""
+        probabilities = self.recognizer.classify(embeddings, adaptation)
+        if start >= self._learned_s:  # or what is heard in many windows would count as often
+            adaptation.add(embeddings)
+            self._learned_s = end
+        return np.atleast_2d(probabilities).mean(axis=0)  # type: ignore[no-any-return]
 
     def _spoken(self, start: float, end: float, probabilities: NDArray[np.float64]) -> Segment:
         labels = self.recognizer.labels

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lightser.models import MODELS
 from lightser.models.acrnn3d import fold_channels
+from lightser.models.embedding import EmbeddingNorm
 from lightser.models.masking import frame_mask, silence_padding
 
 
@@ -105,6 +106,7 @@ class DilatedResidualNetwork(nn.Module):
             batch_first=True,
             norm_first=True,
         )
+        self.embedding = EmbeddingNorm(n_in)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(n_in, n_classes)
 
@@ -126,7 +128,8 @@ class DilatedResidualNetwork(nn.Module):
         return (encoded * mask[..., None]).sum(dim=1) / lengths[:, None]
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(self.forward_features(features, lengths)))
+        x = self.embedding(self.forward_features(features, lengths))
+        logits: Tensor = self.classifier(self.dropout(x))
         return logits
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightser.models import MODELS
+from lightser.models.embedding import EmbeddingNorm
 from lightser.models.masking import average_pool, frame_mask, silence_padding
 
 
@@ -77,6 +78,7 @@ class LightSernet(nn.Module):
                 (160, 320, (1, 1), None),
             )
         )
+        self.embedding = EmbeddingNorm(320)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(320, n_classes)
         nn.init.xavier_uniform_(self.classifier.weight)
@@ -96,8 +98,8 @@ class LightSernet(nn.Module):
         return (x * mask).sum(dim=2) / lengths[:, None]
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        x = self.dropout(self.forward_features(features, lengths))
-        return self.classifier(x)  # type: ignore[no-any-return]
+        x = self.embedding(self.forward_features(features, lengths))
+        return self.classifier(self.dropout(x))  # type: ignore[no-any-return]
 
     def penalized(self) -> list[nn.Parameter]:
         """Return the five body kernels, the only weights under the paper's L2 penalty (1e-6)."""

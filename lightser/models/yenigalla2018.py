@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightser.models import MODELS
+from lightser.models.embedding import EmbeddingNorm
 
 # Time × frequency; the paper writes frequency first.
 KERNELS = ((16, 12), (24, 18), (32, 24), (40, 30))
@@ -51,6 +52,7 @@ class Yenigalla2018(nn.Module):
         self.norm = nn.BatchNorm1d(400)
         self.dropout = nn.Dropout(dropout)
         self.second = nn.Linear(400, 200)
+        self.embedding = EmbeddingNorm(200)
         self.classifier = nn.Linear(200, n_classes)
 
     def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -64,7 +66,8 @@ class Yenigalla2018(nn.Module):
         return nn.functional.relu(self.second(self.dropout(x)))
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.classifier(self.forward_features(features, lengths))
+        x = self.embedding(self.forward_features(features, lengths))
+        logits: Tensor = self.classifier(x)
         return logits
 
 

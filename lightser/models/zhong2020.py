@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightser.models import MODELS
+from lightser.models.embedding import EmbeddingNorm
 from lightser.models.gru import BiGRU
 from lightser.models.masking import Stacked, frame_mask, like_lengths, silence_padding
 
@@ -109,6 +110,7 @@ class Zhong2020(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(256, 64)
         self.prelu = nn.PReLU(64, init=0.0)
+        self.embedding = EmbeddingNorm(64)
         self.classifier = nn.Linear(64, n_classes)
         for dense in (self.hidden, self.classifier):
             nn.init.xavier_uniform_(dense.weight)
@@ -220,7 +222,8 @@ class Zhong2020(nn.Module):
         """
         if stacked is not None and self.pooling == "same" and not self.masked:
             raise NotImplementedError("pooling 'same', not masked, has a grid for each length")
-        logits: Tensor = self.classifier(self.forward_features(features, lengths, stacked))
+        x = self.embedding(self.forward_features(features, lengths, stacked))
+        logits: Tensor = self.classifier(x)
         return logits
 
 

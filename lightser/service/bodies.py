@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -9,8 +10,19 @@ from starlette.requests import ClientDisconnect, Request
 
 from lightser.service.limits import Limits, Refusal, bad_request
 
+# The field of a form that holds what was heard of a voice before, and its most bytes.
+ADAPTATION = "adaptation"
+_ADAPTATION_BYTES = 200_000
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+
+class Body(NamedTuple):
+    """What a request carries: a file, and what was heard of the voice before, as JSON or not."""
+
+    file: bytes
+    adaptation: str | None = None
+
+
+async def read_body(request: Request, limits: Limits) -> Body:
     """Return the file of a request: its whole body, or the one file of a form.
 
     Raises:
@@ -30,7 +42,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         raise Refusal(408, "too_slow", message) from None
     except ClientDisconnect:
         raise Refusal(400, "disconnected", "The client went away.") from None
-    if not body:
+    if not body.file:
         raise bad_request("The body is empty; send an audio file.")
     return body
 
@@ -44,16 +56,20 @@ async def _chunks(request: Request, limits: Limits) -> AsyncGenerator[bytes, Non
         yield chunk
 
 
-async def _read_raw(request: Request, limits: Limits) -> bytes:
+async def _read_raw(request: Request, limits: Limits) -> Body:
     body = bytearray()
     async for chunk in _chunks(request, limits):
         body += chunk
-    return bytes(body)
+    return Body(bytes(body))
 
 
-async def _read_form(request: Request, limits: Limits) -> bytes:
+async def _read_form(request: Request, limits: Limits) -> Body:
     parser = MultiPartParser(
-        request.headers, _chunks(request, limits), max_files=1, max_fields=8, max_part_size=10_000
+        request.headers,
+        _chunks(request, limits),
+        max_files=1,
+        max_fields=8,
+        max_part_size=_ADAPTATION_BYTES,
     )
     parser.spool_max_size = limits.body_bytes + 1  # so that nothing is written to disk
     try:
@@ -65,7 +81,8 @@ async def _read_form(request: Request, limits: Limits) -> bytes:
     try:
         for _, part in form.multi_items():
             if isinstance(part, UploadFile):
-                return await part.read()
+                field = form.get(ADAPTATION)
+                return Body(await part.read(), field if isinstance(field, str) else None)
     finally:
         await form.close()
     raise bad_request("The form holds no file; send one, as -F file=@clip.wav does.")

@@ -64,7 +64,9 @@ REFUSALS = {
 _STREAM = """A WebSocket. Send samples as binary messages of any size up to 1 MiB, then the text
 `{"type": "end"}`. Text messages come back: `ready` once, `segment` for each window, then `end`;
 or `error` before a close with 1008. Parameters of the address: `encoding` (pcm16, float32; little
-endian), `sample_rate`, `channels` (interleaved), `model`, and those of /v1/segments."""
+endian), `sample_rate`, `channels` (interleaved), `model`, and those of /v1/segments. With
+`adapt=true` segments say `adapted_to` how many windows, and `end` holds the `adaptation`, which
+`{"type": "adaptation", "adaptation": ...}` before the first samples begins another stream with."""
 
 
 def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
@@ -116,7 +118,14 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         "warning that names the others.",
         2,
     )
-    asking = [labels, model]
+    adapt = _parameter(
+        "adapt",
+        {"type": "boolean"},
+        "Whether to adapt to the voice: the answer goes by this audio and all before, and holds "
+        "the `adaptation` that the next request sends along, as a field of the form.",
+        False,
+    )
+    asking = [labels, adapt, model]
     cutting = [window, hop, smooth, vad, *asking]
     return {
         "openapi": "3.1.0",
@@ -198,7 +207,9 @@ def _upload(
     name: str, about: str, upload: str, parameters: list[dict[str, Any]], answer: str
 ) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "description": upload}
-    form = {"type": "object", "properties": {"file": file}, "required": ["file"]}
+    state = {"type": "string", "description": "With adapt=true, that of the last answer, as JSON."}
+    fields = {"file": file, "adaptation": state}
+    form = {"type": "object", "properties": fields, "required": ["file"]}
     return {
         "operationId": name,
         "summary": about,

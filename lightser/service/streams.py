@@ -15,7 +15,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from lightser.audio.resampler import MAX_RATE, MIN_RATE
 from lightser.errors import LightserError
 from lightser.inference.segments import Segment
-from lightser.service.clips import ASKED, CUT, Cutting, asked_for, number, refuse_unknown
+from lightser.service.bodies import ADAPTATION
+from lightser.service.clips import (
+    ASKED,
+    CUT,
+    Cutting,
+    asked_for,
+    begun,
+    number,
+    refuse_unknown,
+    told,
+)
 from lightser.service.desk import Desk
 from lightser.service.entrance import STREAM_PROTOCOL, deny
 from lightser.service.limits import Refusal, bad_request
@@ -66,7 +76,8 @@ class Talk:
         self._samples = 0  # of each channel, that were heard
         self._rest = b""  # of a sample that the last message ended in
         self._warnings: list[str] = []  # that are still to be said
-        self._stream = self.cutting.stream(recognizer, self.sample_rate, self._warnings.append)
+        self._recognizer = recognizer
+        self._begin(None)
 
     async def run(self) -> None:
         """Say what was agreed on, then answer messages, one by one."""
@@ -91,7 +102,8 @@ class Talk:
                     f"The stream ends in the middle of a sample: {len(self._rest)} of "
                     f"{self._frame} bytes ({self.encoding}, {self.channels} channels)."
                 )
-            await self._say("end", duration_s=self._samples / self.sample_rate)
+            ended = told(self._stream.adaptation)
+            await self._say("end", duration_s=self._samples / self.sample_rate, **ended)
             await self.socket.close()
         except (LightserError, Refusal) as error:
             code = error.code if isinstance(error, Refusal) else "bad_audio"
@@ -106,6 +118,13 @@ class Talk:
             self.socket.state.facts["audio_s"] = round(duration_s, 3)
             self.desk.metrics.count("lightser_audio_seconds_total", duration_s)
 
+    def _begin(self, state: str | None) -> None:
+        """Listen to a voice of which so much was heard before."""
+        before = begun(self._recognizer, self.socket.query_params, state)
+        self._stream = self.cutting.stream(
+            self._recognizer, self.sample_rate, self._warnings.append, before
+        )
+
     async def _hear(self) -> NDArray[Any] | None:
         """Return the samples ``[n, C]`` that a message completes, or None at the end."""
         idle_s = self.desk.limits.idle_s
@@ -117,9 +136,16 @@ class Talk:
             raise WebSocketDisconnect(message.get("code", 1005))
         content = message.get("bytes")
         if content is None:
-            if _is_end(message["text"]):
+            said = _read(message["text"])
+            if said.get("type") == "end":
                 return None
-            raise bad_request('Send samples as binary messages, or the text {"type": "end"}.')
+            if said.get("type") == ADAPTATION and not self._samples:
+                self._begin(json.dumps(said.get(ADAPTATION)))
+                return np.zeros((0, self.channels), ENCODINGS[self.encoding])
+            raise bad_request(
+                'Send samples as binary messages, or the text {"type": "end"}; before the first '
+                'samples {"type": "adaptation", "adaptation": ...}, with adapt=true.'
+            )
         content = self._rest + content
         whole = len(content) - len(content) % self._frame
         self._rest = content[whole:]
@@ -139,8 +165,10 @@ class Talk:
     async def _tell(self, segments: list[Segment]) -> None:
         while self._warnings:
             await self._say("warning", message=self._warnings.pop(0))
+        heard = self._stream.adaptation
+        adapted = {} if heard is None else {"adapted_to": heard.count}
         for segment in segments:
-            await self._say("segment", **asdict(segment))
+            await self._say("segment", **asdict(segment), **adapted)
         self.desk.heard(self.name, [segment.label for segment in segments])
 
     async def _say(self, kind: str, **content: Any) -> None:
@@ -150,12 +178,12 @@ class Talk:
             raise WebSocketDisconnect(1006) from None
 
 
-def _is_end(text: str) -> bool:
+def _read(text: str) -> dict[str, Any]:
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(message, dict) and message.get("type") == "end"
+        return {}
+    return message if isinstance(message, dict) else {}
 
 
 def whole(query: QueryParams, name: str, default: int, least: int, most: int) -> int:

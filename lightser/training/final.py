@@ -16,7 +16,7 @@ from lightser.corpora.splits import Fold
 from lightser.errors import BadRecipe, BadResults
 from lightser.training.crossval import Plan, facts_of, other_data
 from lightser.training.engines import ENGINES, Progress
-from lightser.training.jobs import refuse_classic, refuse_other_job
+from lightser.training.jobs import Job, refuse_classic, refuse_other_job
 from lightser.training.scores import read_predictions
 from lightser.training.system import System
 
@@ -34,14 +34,19 @@ def train_final(plan: Plan, *, seed: int, progress: Progress = lambda states: No
             f"{plan.name} chooses its epoch on {plan.select}, which takes data away from a model "
             'that is to learn from all of it; give the recipe protocol.select = "last"'
         )
-    fold = Fold(name="all", train=tuple(plan.table["utterance"]), valid=(), test=())
-    folder = plan.out / "jobs" / f"all-seed{seed}"
-    job = replace(plan.jobs[0], fold=fold, seed=seed, folder=folder)
+    job = whole_job(plan, seed=seed)
     refuse_other_job(job)
     if not job.is_done:
         for _ in ENGINES["local"]([job], 1, progress):
             pass
-    return System.load(folder / WEIGHTS)
+    return System.load(job.folder / WEIGHTS)
+
+
+def whole_job(plan: Plan, *, seed: int) -> Job:
+    """Return the job that trains on every utterance."""
+    fold = Fold(name="all", train=tuple(plan.table["utterance"]), valid=(), test=())
+    folder = plan.out / "jobs" / f"all-seed{seed}"
+    return replace(plan.jobs[0], fold=fold, seed=seed, folder=folder)
 
 
 def check_quotable(plan: Plan, results: Path) -> None:

@@ -17,6 +17,7 @@ from lightser.card import WEIGHTS, Card, read_card, verify_files
 from lightser.corpora.heard import digests, read_heard
 from lightser.errors import BadModel, BadRecipe
 from lightser.features.pretrained import Pretrained
+from lightser.models.embedding import set_statistics
 from lightser.training.system import System
 
 
@@ -39,17 +40,11 @@ class Initial:
         Raises:
             UnknownName: there is none of that name.
             BadModel: the folder is no model folder, or has no weights to go on with.
-            BadRecipe: it was adapted to recordings, which may be of anybody who is tested.
         """
         folder = find_model(model).absolute()
         card = read_card(folder)
         if WEIGHTS not in card.files:
             raise BadModel(f"'{folder}' has no {WEIGHTS} to begin from")
-        if card.adapted_to:
-            raise BadRecipe(
-                f"init '{model}' is adapted to recordings, in which those who are tested may be "
-                "heard; give the model that was adapted"
-            )
         return cls(folder=folder, card=card)
 
     @property
@@ -118,6 +113,8 @@ class Initial:
         known = self.known_to(system)
         if isinstance(system.frontend, Pretrained) and isinstance(known.frontend, Pretrained):
             system.frontend.set_weights(known.frontend.weights())
+        if (norm := known.embedding) is not None:  # trained as it is, or else fitted anew
+            set_statistics(known.network, torch.zeros_like(norm.mean), torch.ones_like(norm.std))
         wider = System.from_description({**known.describe(), "n_classes": known.n_classes + 1})
         of_more = wider.network.state_dict()  # of other shape where one is for each class
         weights = system.network.state_dict()

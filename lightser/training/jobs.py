@@ -32,6 +32,7 @@ from lightser.training import classic
 from lightser.training.allocator import keep_freed_memory
 from lightser.training.batches import FEATURES_VERSION, Clips, features_of
 from lightser.training.checkpoint import drop_checkpoint
+from lightser.training.embedding import fit_embedding
 from lightser.training.initial import Initial
 from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.precision import precision_of
@@ -212,6 +213,7 @@ def _training_run(job: Job) -> Run:
         progress=report,
     )
     fit_decision(system, train, parts["valid"])
+    fit_embedding(system, windows_of(job, system))
     write_history(job, history)
     system.save(job.folder / WEIGHTS)
     if parts["test"] is not None:
@@ -380,6 +382,13 @@ def as_examples(train: Clips, system: System) -> Clips:
         agreement=train.agreement[owners],
         variants=tuple(piece for clip in pieces for piece in clip),
     )
+
+
+def windows_of(job: Job, system: System) -> list[Tensor]:
+    """Return features ``[F, M]`` of the training part, cut as in evaluation."""
+    rows = job.table[job.table["utterance"].isin(job.fold.train)]
+    clips = make_clips(job, rows, system, training=False)
+    return [window for windows in clips.variants for window in windows]
 
 
 @torch.no_grad()

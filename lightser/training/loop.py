@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -304,16 +304,27 @@ def predict(system: System, clips: Clips, device: str, batch_size: int = 32) -> 
     system.eval()
     owners = [i for i, windows in enumerate(clips.variants) for _ in windows]
     windows = [window for windows in clips.variants for window in windows]
-    order = np.argsort([len(window) for window in windows], kind="stable")
     probabilities = np.zeros((len(windows), system.n_classes), dtype=np.float32)
-    for chosen in np.array_split(order, range(batch_size, len(order), batch_size)):
-        features, lengths = pad([windows[i] for i in chosen])
-        lengths = None if lengths is None else lengths.to(device)
-        logits = system.logits(features.to(device), lengths)
+    for chosen, features, lengths in by_length(windows, device, batch_size):
+        logits = system.logits(features, lengths)
         probabilities[chosen] = logits.softmax(dim=1).cpu().numpy()
     sums = np.zeros((len(clips), system.n_classes), dtype=np.float32)
     np.add.at(sums, owners, probabilities)
     return np.asarray(sums / sums.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def by_length(
+    windows: Iterable[Tensor], device: str | torch.device, batch_size: int = 32
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor | None]]:
+    """Yield batches of windows ``[F, M]`` of like length.
+
+    Each is the indices of its windows, features ``[B, F, M]``, and lengths ``[B]`` where they vary.
+    """
+    windows = list(windows)
+    order = np.argsort([len(window) for window in windows], kind="stable")
+    for chosen in np.array_split(order, range(batch_size, len(order), batch_size)):
+        features, lengths = pad([windows[i] for i in chosen])
+        yield chosen, features.to(device), None if lengths is None else lengths.to(device)
 
 
 def scores(

@@ -19,6 +19,7 @@ from lightser.features import FRONTENDS
 from lightser.features.pretrained import Pretrained
 from lightser.features.standardize import Standardize
 from lightser.models import MODELS
+from lightser.models.embedding import EmbeddingNorm, embedding_of
 from lightser.models.masking import frame_mask
 from lightser.options import check_options
 from lightser.registry import Registry
@@ -113,15 +114,45 @@ class System(nn.Module):
 
         What lies beyond is set to 0 *after* standardisation, whatever it was.
         """
-        x = self.standardize(features)
+        logits: Tensor = self.network(self._standardized(features, lengths), lengths)
+        return logits
+
+    @property
+    def embedding(self) -> EmbeddingNorm | None:
+        """The norm of the network's embedding; None for one that has none to be adapted."""
+        return embedding_of(self.network)
+
+    def embed(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the embeddings ``[B, P]`` of features as :meth:`logits` takes them."""
+        x = self._standardized(features, lengths)
+        return self.network.forward_features(x, lengths)  # type: ignore[operator,no-any-return]
+
+    def classify(
+        self, embedding: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        """Return probabilities ``[B, C]`` for embeddings ``[B, P]``, in evaluation.
+
+        Args:
+            embedding: from :meth:`embed`.
+            mean: of a voice, ``[P]``; by default that of training.
+            std: the same.
+        """
+        standardized = self.network.embedding(embedding, mean, std)  # type: ignore[operator]
+        return self.probabilities(self.network.classifier(standardized))  # type: ignore[operator]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return ``[B, C]`` probabilities of logits."""
+        return (logits / self.temperature).softmax(dim=1)
+
+    def _standardized(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        x: Tensor = self.standardize(features)
         if lengths is not None:
             x = x.masked_fill(frame_mask(lengths, x.shape[1])[..., None] == 0, 0.0)
-        logits: Tensor = self.network(x, lengths)
-        return logits
+        return x
 
     def forward(self, samples: Tensor) -> Tensor:
         """Return probabilities ``[B, C]`` for waveforms ``[B, T]`` of one length."""
-        return (self.logits(self.features(samples)) / self.temperature).softmax(dim=1)
+        return self.probabilities(self.logits(self.features(samples)))
 
     def parameter_count(self) -> int:
         """Return how many numbers are learned, here or, in a pretrained front end, elsewhere."""

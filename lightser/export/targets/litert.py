@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightser.card import INPUT, OUTPUT
 from lightser.errors import BadModel
 from lightser.export import EXPORTERS, FRONTENDS_AT, PRECISIONS, Answer, Exporter, Order, Written
 from lightser.export.fold import fold_batch_norms
-from lightser.export.onnx import INPUT, OUTPUT
 from lightser.export.parts import FEATURES
 from lightser.features.standardize import Standardize
 from lightser.training.system import System
@@ -51,7 +51,7 @@ class Network(nn.Module):
         if self.standardize:
             features = self.system.standardize(features)
         logits: Tensor = self.system.network(features)
-        return (logits / self.system.temperature).softmax(dim=1)
+        return self.system.probabilities(logits)
 
 
 def write(system: System, order: Order, folder: Path) -> Written:

@@ -37,6 +37,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
     from lightser.export.micro.arena import arena, runtime
     from lightser.export.micro.compiled import compiler
     from lightser.export.micro.frontend import Quantisation, check_frontend
+    from lightser.export.micro.head import described_embedding, with_embedding, write_head
     from lightser.export.micro.sources import write_examples, write_frontend, write_model
     from lightser.export.micro.striped import in_stripes
 
@@ -57,7 +58,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
             f"The quantiser left layers in float32 ({', '.join(sorted(floats))}), which micro does "
             "not carry; calibrate on more recordings of speech"
         )
-    striped = [in_stripes(content, rows) for rows in STRIPES]
+    striped = [in_stripes(with_embedding(content), rows) for rows in STRIPES]
     taken = [arena(made) for made in striped]
     best = min(range(len(striped)), key=lambda i: taken[i].total)
     (folder / phone.MODEL).write_bytes(striped[best])
@@ -75,6 +76,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
         arena=taken[best],
         operations=operations,
     )
+    files += write_head(folder, system, striped[best])
     _, n_frames, n_bands = plain.facts["input"]["shape"]
     if is_inside:
         files += write_frontend(
@@ -87,6 +89,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
         else plain.facts["input"],
         "features": {"type": "int8", "shape": [n_frames, n_bands]},
         "output": plain.facts["output"],
+        "embedding": described_embedding(striped[best]),
         "operations": operations,
         "arena_bytes": dataclasses.asdict(taken[best]),
         "arena_bytes_without_stripes": arena(content).total,

@@ -1,6 +1,7 @@
 """ONNX, for servers, phones and browsers: any batch and any length, in three precisions."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from lightser.card import MODEL
+from lightser.card import EMBEDDING, MODEL, OUTPUT
 from lightser.errors import BadModel, LightserError
 from lightser.export import EXPORTERS, FRONTENDS_AT, PRECISIONS, Answer, Exporter, Order, Written
 from lightser.export.fold import fold_batch_norms
 from lightser.export.onebit import with_bits
 from lightser.export.onnx import to_onnx
-from lightser.export.parts import frontend_graph, joined, network_graph, save_checked
+from lightser.export.parts import frontend_graph, headed, joined, network_graph, save_checked
 from lightser.export.pretrained import EncodedNetwork
 from lightser.export.quantize import bits_of_weights, to_dynamic_int8, to_half, to_int8
 from lightser.training.system import System
@@ -25,8 +26,8 @@ from lightser.training.system import System
 def write(system: System, order: Order, folder: Path) -> Written:
     """Write ``model.onnx``.
 
-    With the front end inside, features are in float32 whatever the precision of the network: in a
-    float16 or int8 file the two are made apart and then joined.
+    Features, and the head behind an embedding, are in float32 whatever the precision of the
+    network: in a float16 or int8 file they are made apart and then joined.
 
     Raises:
         BadModel: PyTorch's exporter, ONNX or its runtime cannot carry the network.
@@ -38,13 +39,15 @@ def write(system: System, order: Order, folder: Path) -> Written:
             to_onnx(system, path)
         else:
             folded = fold_batch_norms(system)
+            has_head = system.embedding is not None
+            made_of = partial(network_graph, given=EMBEDDING if has_head else OUTPUT)
             if order.precision == "float32":
-                network = with_bits(folded, network_graph)
+                network = with_bits(folded, made_of)
             elif order.precision == "float16":
-                network = to_half(network_graph(folded))
+                network = to_half(made_of(folded))
                 quantisation = {"scheme": "float16", "numbers": bits_of_weights(network)}
             elif isinstance(system.network, EncodedNetwork):
-                network = to_dynamic_int8(network_graph(folded))
+                network = to_dynamic_int8(made_of(folded))
                 quantisation = {
                     "scheme": "dynamic",
                     "weights": "int8, symmetric, a scale for each output channel",
@@ -52,7 +55,7 @@ def write(system: System, order: Order, folder: Path) -> Written:
                     "numbers": bits_of_weights(network),
                 }
             else:
-                network = to_int8(network_graph(folded), features_of(system, order))
+                network = to_int8(made_of(folded), features_of(system, order))
                 quantisation = {
                     "scheme": "static, QDQ",
                     "weights": "int8, symmetric, a scale for each output channel",
@@ -63,6 +66,8 @@ def write(system: System, order: Order, folder: Path) -> Written:
                 }
             if order.frontend == "in":
                 network = joined(frontend_graph(system), network)
+            if has_head:
+                network = headed(network, system)
             save_checked(network, path)
     except (LightserError, OSError):
         raise
@@ -71,13 +76,15 @@ def write(system: System, order: Order, folder: Path) -> Written:
         reason = " ".join(str(error).split())[:200]
         raise BadModel(f"onnx cannot carry '{name}': {reason}") from error
     graph = onnx.load(path, load_external_data=False)
-    (taken,), (given,) = graph.graph.input, graph.graph.output
+    taken, *optional = graph.graph.input
+    given, *more = graph.graph.output
     return Written(
         files=(MODEL,),
         facts={
             "opset": next(o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")),
             "input": describe(taken),
             "output": describe(given),
+            **({"adaptation": [describe(end) for end in (*optional, *more)]} if optional else {}),
             "runtime": f"onnxruntime {onnxruntime.__version__}",
         },
         quantisation=quantisation,
@@ -115,7 +122,7 @@ def open_model(folder: Path, interface: Mapping[str, Any]) -> Answer:
     name = session.get_inputs()[0].name
 
     def answer(clip: NDArray[np.float32]) -> NDArray[np.float32]:
-        (probabilities,) = session.run(None, {name: clip[None]})
+        (probabilities,) = session.run([OUTPUT], {name: clip[None]})
         return np.asarray(probabilities[0], dtype=np.float32)
 
     return answer

@@ -10,10 +10,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from lightser.card import MODEL
+from lightser.card import MODEL, OUTPUT
 from lightser.errors import BadModel
 from lightser.export import EXPORTERS, Answer, Exporter, Order, Written
-from lightser.export.onnx import OLDEST_OPSET, OUTPUT, forget_origin
+from lightser.export.onnx import OLDEST_OPSET, forget_origin
 from lightser.export.parts import FEATURES
 from lightser.export.quiet import quiet
 from lightser.export.streaming import CHUNK, LATE, StreamingLightSernet, in_chunks

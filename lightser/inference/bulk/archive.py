@@ -1,15 +1,17 @@
 """From a list of files to a table of answers, in parts that outlive a kill."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightser
 from lightser.bundled import WEIGHTS
 from lightser.errors import BadManifest, LightserError
+from lightser.inference.adaptation import Adaptation
 from lightser.inference.bulk.engines import ENGINES, Engine
 from lightser.inference.bulk.items import (
     Item,
@@ -31,6 +33,7 @@ from lightser.inference.bulk.tables import (
     require_arrow,
 )
 from lightser.inference.bulk.task import Task, digest_of
+from lightser.inference.bulk.voices import EVERYBODY, SPEAKER, learn_voices, write_voices
 from lightser.inference.listening import CLIPS, Listening, Manner
 from lightser.inference.recognizer import Recognizer
 from lightser.names import spoken
@@ -95,6 +98,7 @@ def predict_archive(
     batch: int = 1,
     engine: str = "local",
     workers: int | None = None,
+    adapt: bool | Adaptation = False,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Summary:
     """Recognise a list of files of any length, and write a table of answers in its order.
@@ -121,6 +125,9 @@ def predict_archive(
             block they are from. Above 1, their company may change the last bits of an answer.
         engine: "local", "serial" or "ray".
         workers: files at a time; by default one for each core. Ray's cluster knows its own.
+        adapt: whether to adapt to each voice, which takes a first pass over all files in one
+            process; voices are told apart by a column ``speaker``, else by channels. Or what was
+            heard of one voice, which all go by. Not for segments of each channel, batches or Ray.
         tell: is told how far it is, after each block.
 
     Raises:
@@ -141,6 +148,13 @@ def predict_archive(
         )
     if batch > 1 and manner.track == "all":
         raise LightserError("A batch takes one track of each file; give its number, not all.")
+    if adapt:
+        recognizer.adapted(adapt if isinstance(adapt, Adaptation) else recognizer.adapt([]))
+    if adapt and (batch > 1 or engine == "ray" or manner.per_channel):
+        raise LightserError(
+            "An archive is adapted to by the engines local and serial, without a batch, and whole "
+            "files or channels that a manifest names; leave out the batch, ray or per channel."
+        )
     base = base or (_folder_of(manifest) if manifest else os.getcwd())
     base = base if is_url(base) else os.path.abspath(base)
     task = Task(
@@ -155,7 +169,23 @@ def predict_archive(
     parts = Parts(out.with_name(f"{out.name}.parts"))
     with parts.alone():
         facts = _list_files(parts, manifest, sources, column, base, manner)
-        size = _begin_or_go_on(parts, _plan(task, recognizer, facts), facts.files)
+        size = _begin_or_go_on(parts, _plan(task, recognizer, facts, adapt), facts.files)
+        if adapt:
+            speaker_at = facts.columns.index(SPEAKER) if SPEAKER in facts.columns else None
+            if not parts.voices.is_file():
+                items = read_list(parts.list)
+                heard = (
+                    {EVERYBODY: adapt}
+                    if isinstance(adapt, Adaptation)
+                    else learn_voices(Listening(recognizer, manner), items, base, speaker_at)
+                )
+                write_voices(heard, parts.voices)
+            task = replace(
+                task,
+                voices=str(parts.voices.absolute()),
+                voices_digest=hashlib.sha256(parts.voices.read_bytes()).hexdigest(),
+                speaker_at=speaker_at,
+            )
         finished = parts.finished()
         blocks = (b for b in blocks_of(read_list(parts.list), size) if b.index not in finished)
         done = sum(min(size, facts.files - index * size) for index in finished)
@@ -264,12 +294,17 @@ def _list_files(
     return facts
 
 
-def _plan(task: Task, recognizer: Recognizer, facts: ListFacts) -> dict[str, Any]:
+def _plan(
+    task: Task, recognizer: Recognizer, facts: ListFacts, adapt: bool | Adaptation
+) -> dict[str, Any]:
     """Return what must be the same when a run goes on, by the names that people know it by."""
     manner = {
         key.removesuffix("_s").replace("_", " "): repr(value)
         for key, value in vars(task.manner).items()
     }
+    voices = "adapted to" if adapt else "not adapted to"
+    if isinstance(adapt, Adaptation):
+        voices = f"adapted to {hashlib.sha256(adapt.to_json().encode()).hexdigest()[:12]}"
     return {
         "list of files": f"{facts.files} files, {facts.sha256[:12]}",
         "folder of files": task.base,
@@ -277,6 +312,7 @@ def _plan(task: Task, recognizer: Recognizer, facts: ListFacts) -> dict[str, Any
         "choice of labels": ", ".join(recognizer.labels),
         "version of lightser": lightser.__version__,
         "batch": str(task.batch),
+        "voices": voices,
         **manner,
     }
 

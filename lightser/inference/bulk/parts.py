@@ -1,8 +1,9 @@
 """The folder in which a run keeps what it has done until it is whole.
 
 It lies beside the file to be written and is called after it. It holds ``plan.json`` (what the run
-is about), ``files.csv`` (the list), and a part for each block of files that is done. A part appears
-whole or not at all, under a name of its own, so that one that is made twice is there once.
+is about), ``files.csv`` (the list), ``voices.jsonl`` (what was heard of them, where it adapts), and
+a part for each block of files that is done. A part appears whole or not at all, under a name of its
+own, so that one that is made twice is there once.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ _LIST = "files.csv"
 _NEW_LIST = "files-new.csv"
 _PLAN = "plan.json"
 _LOCK = "lock"
+_VOICES = "voices.jsonl"
 
 
 class Parts:
@@ -30,12 +32,14 @@ class Parts:
         folder: where it is.
         list: the list of files that the run is about.
         new_list: that of a call, of which is still to be seen whether it is the same.
+        voices: what was heard of each voice, if they are adapted to.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.list = folder / _LIST
         self.new_list = folder / _NEW_LIST
+        self.voices = folder / _VOICES
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -67,7 +71,7 @@ class Parts:
                     self._remove_what_has_not_begun()
 
     def _remove_what_has_not_begun(self) -> None:
-        for name in (_PLAN, _LOCK, _LIST, _NEW_LIST):
+        for name in (_PLAN, _LOCK, _LIST, _NEW_LIST, _VOICES):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # gone, or with something in it that is not ours
             self.folder.rmdir()
@@ -90,6 +94,7 @@ class Parts:
         """Make it the folder of a new run, about the new list."""
         for path in self.folder.glob("[0-9]*.jsonl"):  # of a run that was done, and killed then
             path.unlink()
+        self.voices.unlink(missing_ok=True)
         os.replace(self.new_list, self.list)
         write_whole(self.folder / _PLAN, json.dumps(plan, indent=1) + "\n")
 

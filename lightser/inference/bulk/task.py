@@ -6,12 +6,15 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from lightser.card import CARD
 from lightser.errors import BadManifest, BadModel, LightserError, LightserWarning
+from lightser.inference.adaptation import Adaptation
 from lightser.inference.bulk.items import Block, Item
 from lightser.inference.bulk.remote import absolute, opened
+from lightser.inference.bulk.voices import EVERYBODY, read_voices, voice_of
 from lightser.inference.listening import Listening, Manner, as_segment
 from lightser.inference.recognizer import Prediction, Recognizer
 from lightser.inference.segments import Segment
@@ -30,6 +33,9 @@ class Task:
         labels: to choose from, if not all that the model knows.
         threads: of one prediction.
         batch: windows of one length that the model is asked about at once.
+        voices: file with what was heard of each voice, if they are adapted to.
+        voices_digest: SHA-256 of that.
+        speaker_at: which of the carried columns names speakers, if one does.
     """
 
     model: str
@@ -39,6 +45,9 @@ class Task:
     labels: tuple[str, ...] | None = None
     threads: int = 1
     batch: int = 1
+    voices: str | None = None
+    voices_digest: str = ""
+    speaker_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,20 @@ def listening_for(task: Task) -> Listening:
     return Listening(recognizer, task.manner)
 
 
+@lru_cache(maxsize=1)
+def _voices_for(task: Task) -> dict[str, Adaptation]:
+    return read_voices(Path(task.voices)) if task.voices else {}
+
+
+@lru_cache(maxsize=64)
+def _listening_to(task: Task, voice: str) -> Listening:
+    """Return what listens to a voice; as to all, where nothing was heard of it."""
+    voices = _voices_for(task)
+    heard = voices.get(voice, voices.get(EVERYBODY))
+    listening = listening_for(task)
+    return listening if heard is None else listening.adapted([heard])
+
+
 def lines_of(task: Task, block: Block) -> Iterator[str]:
     """Listen to a block, and yield the lines of its part, in the order of its items.
 
@@ -83,13 +106,13 @@ def lines_of(task: Task, block: Block) -> Iterator[str]:
     of what was heard, ``[item, reason]`` where something could not be; the last one is an object
     with the counts of :class:`Done`. A file that breaks off may have lines of both kinds.
     """
-    listening = listening_for(task)
+    listening_for(task)  # before the first file, which has no part in what it may raise
     bad, total_s = 0, 0.0
     with warnings.catch_warnings():
         # Of a million files, many have a channel wired the wrong way round.
         warnings.simplefilter("ignore", LightserWarning)
         each = _in_batches if task.batch > 1 else _one_by_one
-        for at, called, heard in each(listening, task, block):
+        for at, called, heard in each(task, block):
             number = block.first + at
             start = until = block.items[at].start or 0.0
             try:
@@ -118,11 +141,12 @@ Said = Iterator[tuple[int | None, int | None, Segment]]
 Heard = tuple[int, str, Said]
 
 
-def _one_by_one(listening: Listening, task: Task, block: Block) -> Iterator[Heard]:
+def _one_by_one(task: Task, block: Block) -> Iterator[Heard]:
     for at, (item, source) in enumerate(_opened(task, block)):
         if isinstance(source, LightserError):
             yield at, item.file, _told(item, source)
         else:
+            listening = _listening_to(task, voice_of(item, task.speaker_at))
             yield at, name_of(source), _said(listening, item, source)
 
 
@@ -134,7 +158,9 @@ def _said(listening: Listening, item: Item, source: str | BinaryIO) -> Said:
             yield track, channel, segment
 
 
-def _in_batches(listening: Listening, task: Task, block: Block) -> Iterator[Heard]:
+def _in_batches(task: Task, block: Block) -> Iterator[Heard]:
+    listening = listening_for(task)
+
     def asked() -> Iterator[tuple[tuple[int, str], Audio | LightserError, int | None]]:
         for at, (item, source) in enumerate(_opened(task, block)):
             if isinstance(source, LightserError):

@@ -63,22 +63,39 @@ export class BrowserEngine {
   }
 
   async predict(blob, clip) {
-    const whole = await this.recognizer.predict(clip.samples, clip.rate);
+    const adaptation = this.#adaptation;
+    let { recognizer } = this;
+    if (adaptation) {
+      await recognizer.adapt(clip.samples, clip.rate, adaptation);
+      recognizer = recognizer.adapted(adaptation);
+    }
+    const whole = await recognizer.predict(clip.samples, clip.rate);
+    if (adaptation) this.voice.learned(adaptation.toJSON());
     return { ...whole, warnings: clip.warnings };
   }
 
   /** Give segments as they are known; the page is drawn in between. */
   segments(blob, clip, cut) {
-    return this.recognizer.segments(clip.samples, clip.rate, cut);
+    return this.recognizer.segments(clip.samples, clip.rate, { ...cut, adaptation: this.#adaptation });
+  }
+
+  /** What was heard of the voice before, to be added to; undefined if it is not to be learned. */
+  get #adaptation() {
+    return this.voice.isOn ? this.recognizer.adaptation(this.voice.before ?? undefined) : undefined;
   }
 
   /** Return what takes chunks of samples, and calls back with segments, silence among them. */
   async stream(sampleRate, cut, onSegment) {
     this.gate ??= await loadGate();
-    const stream = new Stream(this.recognizer, { ...cut, sampleRate, gate: this.gate });
+    const adaptation = this.#adaptation;
+    const stream = new Stream(this.recognizer, { ...cut, sampleRate, gate: this.gate, adaptation });
+    const tell = (segments) => {
+      if (adaptation && segments.length) this.voice.learned(adaptation.toJSON());
+      segments.forEach(onSegment);
+    };
     return {
-      push: async (chunk) => (await stream.push(chunk)).forEach(onSegment),
-      end: async () => (await stream.flush()).forEach(onSegment),
+      push: async (chunk) => tell(await stream.push(chunk)),
+      end: async () => tell(await stream.flush()),
     };
   }
 
@@ -117,6 +134,7 @@ export class ServiceEngine {
   async predict(blob) {
     const response = await this.#post("/v1/predict", blob, {});
     const { label, confidence, probabilities, windows, warnings, ...rest } = await response.json();
+    if (rest.adaptation) this.voice.learned(rest.adaptation);
     return { label, confidence, probabilities, durationS: rest.duration_s, windows, warnings };
   }
 
@@ -142,10 +160,13 @@ export class ServiceEngine {
     socket.onmessage = ({ data }) => {
       const { type, message, ...content } = JSON.parse(data);
       if (type === "segment") onSegment(content);
+      if (type === "end" && content.adaptation) this.voice.learned(content.adaptation);
       if (type === "error") refusal = new Trouble(message);
     };
     await Promise.race([opened, closed]);
     if (socket.readyState !== WebSocket.OPEN) throw new Trouble("The service refused the stream; it may be busy.");
+    const { before } = this.voice;
+    if (this.voice.isOn && before) socket.send(JSON.stringify({ type: "adaptation", adaptation: before }));
     return {
       push: async (chunk) => {
         while (socket.bufferedAmount > MOST_WAITING) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -165,12 +186,20 @@ export class ServiceEngine {
   /** What to ask in a query: the model, and from which labels it may choose, if not from all. */
   get #asking() {
     const isAll = this.labels.length === this.card.labels.length;
-    return { model: this.card.name, ...(isAll ? {} : { labels: this.labels.join() }) };
+    const adapt = this.voice.isOn ? { adapt: true } : {};
+    return { model: this.card.name, ...(isAll ? {} : { labels: this.labels.join() }), ...adapt };
   }
 
   #post(path, blob, query) {
     const search = new URLSearchParams({ ...this.#asking, ...query });
-    return ask(`${path}?${search}`, this.key, { method: "POST", body: blob });
+    const { isOn, before } = this.voice;
+    let body = blob;
+    if (isOn && before) {
+      body = new FormData();
+      body.append("adaptation", JSON.stringify(before));
+      body.append("file", blob);
+    }
+    return ask(`${path}?${search}`, this.key, { method: "POST", body });
   }
 }
 

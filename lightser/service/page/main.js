@@ -5,6 +5,7 @@ import { showFacts } from "./facts.js";
 import { offerChoices, offerSamples, sayWhatItKnows, sayWhoListens } from "./offers.js";
 import { BadAudio, LightserError, Microphone, Smoother } from "./lightser-web/core.js";
 import { Stage } from "./stage.js";
+import { Voice } from "./voice.js";
 
 const LONGEST_S = 3600; // of a file: its samples are held here
 const LONGEST_LIVE_S = 600;
@@ -17,6 +18,7 @@ let setup = { in_browser: false, vad: false, samples: [] };
 let key = "";
 let engine = null;
 let card = null;
+let voice = null; // that the model listens to
 let wanted = null; // {card, kind, labels} that the reader chose last
 let again = null; // {kind, hear}: who hears what was given last, and how to hear it once more
 let unheard = null; // the same, of what was given and is not shown yet
@@ -123,6 +125,7 @@ async function openEngine(chosen, kind) {
   if (card !== chosen) {
     card = stage.card = chosen;
     again = null;
+    voice = new Voice(card.files["model.onnx"].sha256);
     showFacts(card);
     sayWhatItKnows(card);
   }
@@ -136,6 +139,7 @@ async function openEngine(chosen, kind) {
     }
   }
   engine ??= new ServiceEngine(card, key, setup.vad, reason);
+  engine.voice = voice;
   if (wanted.card === chosen && wanted.kind === kind) {
     wanted = { ...wanted, kind: engine.kind }; // the browser may have failed
     sayWhoListens(engine.kind, reason);
@@ -178,6 +182,7 @@ async function hearWhole(blob, name, isLatest, isAgain) {
   }
   if (!isLatest()) return;
   working("Listening …");
+  voice.begin(isAgain);
   const heard = await engine.hear(clip);
   if (!isLatest()) return;
   const whole = await engine.predict(blob, heard);
@@ -242,6 +247,7 @@ async function follow(chunks, parts, rate, isLatest, isAgain = false) {
   const cut = { windowS: card.window_s, hopS: Math.min(LIVE_HOP_S, card.window_s) };
   const { labels } = engine;
   stage.begin("Microphone", { labels, rate, hopS: cut.hopS, isLive: !isAgain, isAgain });
+  voice.begin(isAgain);
   const smoother = new Smoother();
   const sum = labels.map(() => 0); // of probabilities, over segments with speech
   const onSegment = (segment) => {

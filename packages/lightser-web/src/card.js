@@ -26,7 +26,6 @@ export const MODEL = "model.onnx";
  * @property {string} intended_use
  * @property {string} limits
  * @property {string} created
- * @property {number} [adapted_to] recordings without labels that it was adapted to; 0 if not there
  * @property {number} format
  */
 

@@ -2,6 +2,7 @@
  * Everything but ONNX Runtime itself and the reading of folders, for those who bring their own: a
  * page without a bundler, say.
  */
+export { Adaptation } from "./adaptation.js";
 export { parseCard } from "./card.js";
 export { decode } from "./decode.js";
 export { BadAudio, BadModel, LightserError } from "./errors.js";

@@ -1,6 +1,8 @@
+import { Adaptation } from "./adaptation.js";
 import { breathe } from "./breathe.js";
 import { MODEL, CARD, parseCard } from "./card.js";
 import { BadAudio, BadModel, LightserError } from "./errors.js";
+import { withoutInitializers } from "./graph.js";
 import { resampleInTurns } from "./resampler.js";
 import { round } from "./rounding.js";
 import { checkSamples, isSilent, MIN_SECONDS } from "./samples.js";
@@ -12,6 +14,9 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
 /** @typedef {import("./gate.js").SpeechGate} SpeechGate */
 /** @typedef {import("./smoothing.js").Smoothing} Smoothing */
 /** @typedef {typeof import("onnxruntime-web")} Runtime */
+/** @typedef {import("./adaptation.js").Norm} Norm */
+
+const [MEAN, STD] = ["embedding_mean", "embedding_std"]; // inputs of a model that can be adapted
 
 /**
  * What was heard in a whole clip.
@@ -45,6 +50,8 @@ import { nameProbabilities, padTo, windowStarts } from "./windows.js";
  * @property {Smoothing} [smoothing] of labels over time; none by default
  * @property {SpeechGate} [gate] by which a stretch counts as silence, for which the model is not
  *   asked; by default it is asked always. See `loadGate`
+ * @property {Adaptation} [adaptation] what was heard of the voice, to which windows that have no
+ *   audio in common are added; each answer goes by all before it. See `recognizer.adaptation`
  */
 
 /**
@@ -63,14 +70,16 @@ export async function open(read, { ort, verify = true, labels }) {
   const card = parseCard(await read(CARD));
   const bytes = await read(MODEL);
   if (verify) await check(bytes, card.files[MODEL]);
-  let session;
+  let session, norm;
   try {
-    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+    const { model, values } = withoutInitializers(bytes, [MEAN, STD]);
+    if (values[MEAN] && values[STD]) norm = { mean: values[MEAN], std: values[STD] };
+    session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
   } catch (error) {
     const reason = String(error instanceof Error ? error.message : error).split("\n")[0];
     throw new BadModel(`'${MODEL}' cannot be opened by ONNX Runtime: ${reason}`);
   }
-  const recognizer = new Recognizer(card, session, ort);
+  const recognizer = new Recognizer(card, session, ort, norm);
   return labels === undefined ? recognizer : recognizer.choosing(labels);
 }
 
@@ -102,6 +111,10 @@ export class Recognizer {
   #least; // samples
   /** @type {number[]} */
   #kept; // of the model's outputs
+  /** @type {Norm | undefined} */
+  #training; // of a model that can be adapted
+  /** @type {Norm | undefined} */
+  #norm; // to answer by
   /** @type {{ last: Promise<unknown> }} */
   #turns = { last: Promise.resolve() };
 
@@ -109,13 +122,15 @@ export class Recognizer {
    * @param {Card} card
    * @param {import("onnxruntime-web").InferenceSession} session
    * @param {Runtime} ort
+   * @param {Norm} [training] of the embedding, if it can be adapted
    * @throws {BadModel} the graph is not one of samples to probabilities
    */
-  constructor(card, session, ort) {
+  constructor(card, session, ort, training) {
     /** What the model says of itself. */
     this.card = card;
     this.#session = session;
     this.#ort = ort;
+    this.#training = this.#norm = training;
     this.#window = round(card.window_s * card.sample_rate);
     this.#least = round(card.min_s * card.sample_rate);
     this.#kept = card.labels.map((_, i) => i);
@@ -147,9 +162,67 @@ export class Recognizer {
     if (wanted.size < 2) {
       throw new LightserError(`Give at least two labels to choose from, of ${known.join(", ")}.`);
     }
-    const one = new Recognizer(this.card, this.#session, this.#ort);
+    const one = this.#copy();
     one.#kept = this.#kept.filter((i) => wanted.has(known[i]));
+    return one;
+  }
+
+  #copy() {
+    const one = new Recognizer(this.card, this.#session, this.#ort, this.#training);
+    one.#kept = this.#kept;
+    one.#norm = this.#norm;
     one.#turns = this.#turns;
+    return one;
+  }
+
+  /**
+   * Return what was heard of a voice before, or that nothing was heard yet.
+   *
+   * @param {unknown} [kept] what `JSON.parse` makes of one that was kept
+   * @returns {Adaptation}
+   * @throws {LightserError} it is none of this model, or the model cannot be adapted
+   */
+  adaptation(kept) {
+    const { sha256 } = this.card.files[MODEL];
+    if (!this.#training) throw new LightserError(`${this.card.name} cannot be adapted: it gives no embedding.`);
+    const size = this.#training.mean.length;
+    const one = kept === undefined ? new Adaptation(sha256, size) : Adaptation.from(kept);
+    if (one.model !== sha256 || one.mean.length !== size) {
+      throw new LightserError(`This adaptation is of another model than ${this.card.name}; adapt anew.`);
+    }
+    return one;
+  }
+
+  /**
+   * Listen to a clip of a voice without labels, and add to what was heard of it.
+   *
+   * @param {Float32Array} samples mono, full scale 1
+   * @param {number} rate hertz
+   * @param {Adaptation} adaptation
+   * @throws {BadAudio} as `predict`
+   */
+  async adapt(samples, rate, adaptation) {
+    this.adapted(adaptation); // refuses one of another model
+    const wave = await this.#hearable(samples, rate);
+    for (const start of windowStarts(wave.length, this.#window)) {
+      const window = wave.subarray(start, start + this.#window);
+      if (isSilent(window)) continue;
+      const { embedding } = await this.#ask(window, this.#norm);
+      if (embedding) adaptation.add(embedding);
+    }
+  }
+
+  /**
+   * Return a recogniser that goes by what was heard of a voice so far, and shares the model.
+   *
+   * @param {Adaptation} adaptation
+   * @returns {Recognizer}
+   * @throws {LightserError} it is of another model
+   */
+  adapted(adaptation) {
+    this.adaptation(adaptation.toJSON());
+    const one = this.#copy();
+    if (this.#training) one.#norm = adaptation.norm(this.#training);
     return one;
   }
 
@@ -202,15 +275,21 @@ export class Recognizer {
    * Return the probabilities of samples that have the model's own rate, unchecked.
    *
    * @param {Float32Array} wave
+   * @param {Adaptation} [adaptation] what was heard of the voice, to go by
+   * @param {boolean} [learns] whether these samples are then added to it
    * @returns {Promise<Float64Array>}
    */
-  async probabilities(wave) {
+  async probabilities(wave, adaptation, learns = false) {
     const starts = windowStarts(wave.length, this.#window);
     const mean = new Float64Array(this.labels.length);
+    const norm = adaptation && this.#training ? adaptation.norm(this.#training) : this.#norm;
+    const heard = [];
     for (const start of starts) {
-      const answer = await this.#ask(wave.subarray(start, start + this.#window));
-      for (let i = 0; i < mean.length; i++) mean[i] += answer[i] / starts.length;
+      const answer = await this.#ask(wave.subarray(start, start + this.#window), norm);
+      for (let i = 0; i < mean.length; i++) mean[i] += answer.probabilities[i] / starts.length;
+      heard.push(answer.embedding);
     }
+    if (learns) for (const embedding of heard) if (embedding) adaptation?.add(embedding);
     return mean;
   }
 
@@ -240,15 +319,27 @@ export class Recognizer {
 
   /**
    * @param {Float32Array} window
-   * @returns {Promise<Float64Array>}
+   * @param {Norm} [norm]
+   * @returns {Promise<{probabilities: Float64Array, embedding?: Float32Array}>}
    */
-  #ask(window) {
+  #ask(window, norm) {
     const samples = padTo(window, this.#least);
     const ask = async () => {
       await breathe(); // the answer itself is computed in one go
-      const tensor = new this.#ort.Tensor("float32", samples, [1, samples.length]);
-      const { probabilities } = await this.#session.run({ samples: tensor });
-      return this.#among(/** @type {Float32Array} */ (probabilities.data));
+      const { Tensor } = this.#ort;
+      const feeds = { samples: new Tensor("float32", samples, [1, samples.length]) };
+      if (norm) {
+        const { mean, std } = norm;
+        Object.assign(feeds, {
+          [MEAN]: new Tensor("float32", mean, [mean.length]),
+          [STD]: new Tensor("float32", std, [std.length]),
+        });
+      }
+      const { probabilities, embedding } = await this.#session.run(feeds);
+      return {
+        probabilities: this.#among(/** @type {Float32Array} */ (probabilities.data)),
+        embedding: /** @type {Float32Array | undefined} */ (embedding?.data),
+      };
     };
     // A session answers one question at a time.
     const answer = this.#turns.last.then(ask, ask);
@@ -271,7 +362,10 @@ export class Recognizer {
 
   #checkGraph() {
     const { inputNames, outputNames, inputMetadata, outputMetadata } = this.#session;
-    if (inputNames.join() !== "samples" || outputNames.join() !== "probabilities") {
+    const [takes, gives] = this.#training
+      ? [`samples,${MEAN},${STD}`, "probabilities,embedding"]
+      : ["samples", "probabilities"];
+    if (inputNames.join() !== takes || outputNames.join() !== gives) {
       throw new BadModel(
         `'${MODEL}' takes [${inputNames}] and gives [${outputNames}]; ` +
           "expected [samples] and [probabilities].",

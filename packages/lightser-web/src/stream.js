@@ -30,6 +30,7 @@ export class Stream {
   #total = 0; // heard so far
   #next = 0; // where the next window begins
   #told = 0; // end of the last window
+  #learned = 0; // end of the last window that was adapted to
   /** @type {Promise<unknown>} */
   #busy = Promise.resolve();
 
@@ -40,7 +41,7 @@ export class Stream {
    * @throws {LightserError} `hopS` is longer than `windowS`, one of them is too short, or a
    *   gate is none
    */
-  constructor(recognizer, { windowS, hopS, smoothing, gate, sampleRate } = {}) {
+  constructor(recognizer, { windowS, hopS, smoothing, gate, adaptation, sampleRate } = {}) {
     const { card } = recognizer;
     windowS ??= card.window_s;
     hopS ??= windowS / 2;
@@ -56,6 +57,9 @@ export class Stream {
     if (gate !== undefined && !(gate instanceof SpeechGate)) {
       throw new LightserError("A gate is what loadGate() gives; wait for it, and pass it on.");
     }
+    if (adaptation) recognizer.adapted(adaptation); // refuses one of another model
+    /** What was heard of the voice so far, over all recordings, if it is adapted to. */
+    this.adaptation = adaptation;
     this.#recognizer = recognizer;
     this.#rate = card.sample_rate;
     this.#window = round(windowS * this.#rate);
@@ -68,7 +72,7 @@ export class Stream {
 
   #begin() {
     this.#held = new Float32Array(0);
-    this.#first = this.#total = this.#next = this.#told = 0;
+    this.#first = this.#total = this.#next = this.#told = this.#learned = 0;
     this.#speech = this.#gate ? new SpeechDetector(this.#gate, this.#rate) : null;
     this.#smoother?.reset();
   }
@@ -154,7 +158,9 @@ export class Stream {
       return { ...times, label: "silence", confidence: still, probabilities: {} };
     }
     const { labels } = this.#recognizer;
-    const probabilities = await this.#recognizer.probabilities(wave);
+    const learns = start >= this.#learned; // or what is in many windows would count as often
+    if (learns) this.#learned = end;
+    const probabilities = await this.#recognizer.probabilities(wave, this.adaptation, learns);
     if (!this.#smoother) return { ...times, ...nameProbabilities(labels, probabilities) };
     const smoothed = this.#smoother.add(probabilities, times.end);
     const named = nameProbabilities(labels, smoothed.probabilities);

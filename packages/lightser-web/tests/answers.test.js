@@ -101,3 +101,37 @@ test("somebody speaks where Python says so, at any rate", { skip }, async () => 
     assert.deepEqual(found, shares);
   }
 });
+
+test("a voice is adapted to as in Python", { skip }, async () => {
+  const { model, heard, state, segments, count, probabilities, ...clip } = cases.voice;
+  const recognizer = await load(model);
+  const adaptation = recognizer.adaptation();
+  for (const file of heard) {
+    const { samples, rate } = await clipOf({ file });
+    await recognizer.adapt(samples, rate, adaptation);
+  }
+  const { mean, m2, ...kept } = JSON.parse(JSON.stringify(adaptation));
+  assert.deepEqual(kept, { format: state.format, model: state.model, count: state.count });
+  mean.forEach((value, i) => assert.ok(Math.abs(value - state.mean[i]) < 1e-3));
+  m2.forEach((value, i) => assert.ok(Math.abs(value - state.m2[i]) < 1e-2 * (1 + state.m2[i])));
+
+  const { samples, rate } = await clipOf(clip);
+  const before = recognizer.adaptation(state); // as Python kept it
+  assertAlike((await recognizer.adapted(before).predict(samples, rate)).probabilities, probabilities);
+  const found = [];
+  for await (const segment of recognizer.segments(samples, rate, { hopS: 0.75, adaptation: before })) {
+    found.push(segment);
+  }
+  assertSegments(found, segments);
+  assert.equal(before.count, count);
+  const fewer = recognizer.choosing(["anger", "sadness"]).adapted(before);
+  const answer = await fewer.predict(samples, rate);
+  assert.deepEqual(Object.keys(answer.probabilities), ["anger", "sadness"]);
+
+  for (const wrong of [{}, null, { ...state, format: 2 }, { ...state, count: -1 }, { ...state, mean: [] }]) {
+    assert.throws(() => recognizer.adaptation(wrong), /adaptation/);
+  }
+  const other = { ...state, model: "0".repeat(64) };
+  assert.throws(() => recognizer.adaptation(other), /of another model than/);
+  await recognizer.release();
+});
