@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lightser.audio.augment import record_anew, speed
 from lightser.audio.files import read_audio
 from lightser.features import FRONTENDS
+from lightser.features.pretrained import Pretrained
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
 
@@ -112,6 +113,8 @@ def features_of(
     }
     if recipe.code is not None and recipe.code.brings(FRONTENDS, recipe.frontend.name):
         settings["code"] = recipe.code.sha256
+    if isinstance(frontend, Pretrained):
+        settings["weights"] = frontend.sha256()
     if augment.recordings:
         settings["recordings"] = augment.recordings
     folder = cache / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -43,6 +43,7 @@ from lightser.training.jobs import (
     build_system,
     cache_folder,
     parameter_count,
+    pretrained_sha256,
     read_strings,
     refuse_other_job,
     run_names,
@@ -105,7 +106,7 @@ def make_plan(
             protocol has no data for; a length that is not a share; a model to begin from that has
             heard the corpus.
         BadCorpus: the table lacks what the protocol needs.
-        BadModel: the model to begin from is none.
+        BadModel: the model to begin from is none, or the weights of a pretrained front end.
     """
     full_sha256 = recipe.sha256()
     if is_quick:
@@ -147,6 +148,7 @@ def make_plan(
     if initial is not None:
         initial.refuse_heard({recipe.corpus.name, *table["corpus"]})
         initial.known_to(build_system(recipe, len(labels)))
+    pretrained = pretrained_sha256(recipe)
     jobs = tuple(
         Job(
             recipe=recipe,
@@ -158,6 +160,7 @@ def make_plan(
             folder=out / "jobs" / f"{fold.name}-seed{seed}",
             cache=cache_folder(),
             initial=initial,
+            pretrained=pretrained,
             device=device,
             tensorboard=tensorboard,
             commit=commit(),
@@ -378,6 +381,7 @@ def describe(plan: Plan, predictions: pd.DataFrame) -> dict[str, Any]:
         "n_predictions": len(predictions),
         "parameters": parameter_count(plan.recipe, len(plan.labels)),
         **({"init": initial.facts} if (initial := plan.jobs[0].initial) else {}),
+        **({"pretrained_sha256": sha} if (sha := plan.jobs[0].pretrained) else {}),
         **({"code": code.facts} if (code := plan.recipe.code) else {}),
         **({"digest_by_job": digests} if digests else {}),  # not of runs before it was kept
         **({"precision_by_job": precisions} if precisions else {}),

@@ -14,6 +14,7 @@ import torch
 from lightser.bundled import find_model
 from lightser.card import WEIGHTS, Card, read_card, verify_files
 from lightser.errors import BadModel, BadRecipe
+from lightser.features.pretrained import Pretrained
 from lightser.models.embedding import set_statistics
 from lightser.training.system import System
 
@@ -88,7 +89,7 @@ class Initial:
 
     @torch.no_grad()
     def give_to(self, system: System, labels: Sequence[str]) -> None:
-        """Give a system the network's weights; its standardisation stays its own.
+        """Give a system the weights of network and front end; its standardisation stays its own.
 
         What there is for each class goes to the class of the same label; a label that the model
         does not know keeps its fresh weights.
@@ -103,6 +104,8 @@ class Initial:
         known = self.known_to(system)
         if (norm := known.embedding) is not None:  # trained as it is, or else fitted anew
             set_statistics(known.network, torch.zeros_like(norm.mean), torch.ones_like(norm.std))
+        if isinstance(system.frontend, Pretrained) and isinstance(known.frontend, Pretrained):
+            system.frontend.set_weights(known.frontend.weights())
         wider = System.from_description({**known.describe(), "n_classes": known.n_classes + 1})
         of_more = wider.network.state_dict()  # of other shape where one is for each class
         weights = system.network.state_dict()

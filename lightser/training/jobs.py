@@ -24,6 +24,7 @@ from torch import Tensor
 from lightser.card import WEIGHTS
 from lightser.corpora.splits import CONTENT, Fold
 from lightser.errors import BadRecipe, LightserError
+from lightser.features.pretrained import Pretrained
 from lightser.losses import LOSSES
 from lightser.losses.sample_loss import SampleLoss, class_weights
 from lightser.models.segments import SegmentNetwork
@@ -60,6 +61,7 @@ class Job:
         folder: where the job writes.
         cache: where features are kept.
         initial: the model that the network begins from, if not afresh.
+        pretrained: SHA-256 of the weights of a front end that was learned elsewhere.
         device: a PyTorch device.
         tensorboard: whether curves are also written for TensorBoard.
         commit: of the code that asks for it.
@@ -74,6 +76,7 @@ class Job:
     folder: Path
     cache: Path
     initial: Initial | None = None
+    pretrained: str | None = None
     device: str = "cpu"
     tensorboard: bool = False
     commit: str = ""
@@ -94,6 +97,8 @@ class Job:
         facts.append(FEATURES_VERSION)
         if self.initial is not None:
             facts.append(self.initial.facts)
+        if self.pretrained is not None:
+            facts.append(self.pretrained)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -256,6 +261,10 @@ def prepare(job: Job) -> tuple[System, Clips, dict[str, Clips | None]]:
     system = build_system(job.recipe, len(job.labels))
     if job.initial is not None:
         job.initial.give_to(system, job.labels)
+    elif isinstance(system.frontend, Pretrained):
+        system.frontend.read_weights()
+        if system.frontend.sha256() != job.pretrained:
+            raise BadRecipe(f"the weights of {system.frontend.source} are no longer those of before")
     if job.recipe.optim.kernel_penalty and not hasattr(system.network, "penalized"):
         raise BadRecipe(
             f"optim.kernel_penalty is for networks that say which kernels it is on, and "
@@ -301,6 +310,21 @@ def build_system(recipe: Recipe, n_classes: int) -> System:
     if recipe.window_s is not None and round(recipe.window_s * system.sample_rate) < 1:
         raise BadRecipe(f"window_s must be a sample or more; {recipe.window_s:g} seconds are less")
     return system
+
+
+def pretrained_sha256(recipe: Recipe) -> str | None:
+    """Return the digest of what the recipe's front end has learned elsewhere; None if it has not.
+
+    Raises:
+        BadModel: the weights are not there, or not what they should be.
+    """
+    if recipe.is_classic or recipe.init is not None:  # which brings them along
+        return None
+    frontend = build_system(recipe, 2).frontend
+    if not isinstance(frontend, Pretrained):
+        return None
+    frontend.read_weights()
+    return frontend.sha256()
 
 
 def refuse_classic(recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lightser.errors import BadModel, BadRecipe
 from lightser.features import FRONTENDS
+from lightser.features.pretrained import Pretrained
 from lightser.features.standardize import Standardize
 from lightser.models import MODELS
 from lightser.models.embedding import EmbeddingNorm, embedding_of
@@ -154,12 +155,14 @@ class System(nn.Module):
         return self.probabilities(self.logits(self.features(samples)))
 
     def parameter_count(self) -> int:
-        """Return the number of trainable parameters."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+        """Return the number of learned numbers: trained ones, and those of a pretrained front end."""
+        learned = [p for p in self.parameters() if p.requires_grad]
+        return sum(tensor.numel() for tensor in (*learned, *pretrained_weights(self).values()))
 
     def save(self, path: Path) -> None:
         """Write weights and description to one safetensors file, or nothing."""
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        weights |= {name: _halved(tensor) for name, tensor in pretrained_weights(self).items()}
         with replacing(path) as unfinished:
             write_tensors(unfinished, weights, {"system": json.dumps(self._description)})
 
@@ -179,11 +182,33 @@ class System(nn.Module):
             description = json.loads(metadata["system"])
             _refuse_unknown(description, path)
             system = cls.from_description(description)
-            system.load_state_dict(load_file(path))
+            weights = load_file(path)
+            if isinstance(system.frontend, Pretrained):
+                theirs = [name for name in weights if name.startswith(_FRONTEND)]
+                system.frontend.set_weights(
+                    {name.removeprefix(_FRONTEND): weights.pop(name) for name in theirs}
+                )
+            system.load_state_dict(weights)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]  # PyTorch lists every tensor
             raise BadModel(f"Cannot read weights from '{path}': {reason}") from error
         return system.eval()
+
+
+_FRONTEND = "frontend."
+
+
+def pretrained_weights(system: System) -> dict[str, Tensor]:
+    """Return what a pretrained front end has learned elsewhere, by its name in the system."""
+    if not isinstance(system.frontend, Pretrained):
+        return {}
+    return {_FRONTEND + name: tensor for name, tensor in system.frontend.weights().items()}
+
+
+def _halved(weights: Tensor) -> Tensor:
+    """Return weights in float16, if that holds them to the last bit, as it does Whisper's."""
+    half = weights.half()
+    return half if torch.equal(half.float(), weights) else weights.contiguous()
 
 
 def _refuse_unknown(description: Mapping[str, Any], path: Path) -> None:
