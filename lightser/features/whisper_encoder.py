@@ -154,7 +154,11 @@ class WhisperEncoder(Pretrained):
 
     def __init__(self, *, layers: Sequence[int] = (2, 3)):
         super().__init__()
-        if not layers or sorted({*layers}) != [*layers] or not 1 <= layers[0] <= layers[-1] <= DEPTH:
+        if (
+            not layers
+            or sorted({*layers}) != [*layers]
+            or not 1 <= layers[0] <= layers[-1] <= DEPTH
+        ):
             raise ValueError(f"layers must be some of 1 to {DEPTH}, ascending, not {list(layers)}")
         self.layers = tuple(layers)
         self.mel, self.encoder = WhisperLogMel(), Encoder(layers[-1])

@@ -110,10 +110,14 @@ class Adaptation:
             )
         model, count = facts.get("model"), facts.get("count")
         if not isinstance(model, str) or type(count) is not int or count < 0:
-            raise BadAdaptation(f"{where}: model {model!r}, count {count!r}; a digest and windows go there")
+            raise BadAdaptation(
+                f"{where}: model {model!r}, count {count!r}; a digest and windows go there"
+            )
         mean, m2 = (_vector(facts.get(name), f"{where}: {name}") for name in ("mean", "m2"))
         if len(mean) != len(m2):
-            raise BadAdaptation(f"{where}: {len(mean)} means and {len(m2)} deviations; expected as many")
+            raise BadAdaptation(
+                f"{where}: {len(mean)} means and {len(m2)} deviations; expected as many"
+            )
         if (m2 < 0).any():
             raise BadAdaptation(f"{where}: m2: {m2.min():g} is no sum of squares")
         return cls(model, count, mean, m2)

@@ -382,9 +382,7 @@ class Recognizer:
 
         return self._each(embeddings, stretches)
 
-    def neighbours(
-        self, window: int, hop: int, *, embeddings: bool = False
-    ) -> Neighbours | None:
+    def neighbours(self, window: int, hop: int, *, embeddings: bool = False) -> Neighbours | None:
         """Return what answers the windows of one recording, each frame of them computed once.
 
         Its answers are those of :meth:`probabilities`, to the last bit.

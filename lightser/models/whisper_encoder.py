@@ -38,7 +38,10 @@ class WhisperNetwork(nn.Module):
         self.classifier: nn.Module = nn.Linear(VALUES, n_classes)
         if hidden:
             self.classifier = nn.Sequential(
-                nn.Linear(VALUES, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, n_classes)
+                nn.Linear(VALUES, hidden),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, n_classes),
             )
 
     def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:

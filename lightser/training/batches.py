@@ -20,6 +20,7 @@ from lightser.audio.augment import record_anew, speed
 from lightser.audio.files import read_audio
 from lightser.features import FRONTENDS
 from lightser.features.pretrained import Pretrained
+from lightser.training.lessons import Answers
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
 
@@ -38,6 +39,7 @@ class Clips:
         variants: for each utterance, the feature sequences ``[F, M]`` to choose from when
             training: as recorded first, then recorded anew, then the same at other speeds, each
             cut into windows. When evaluating: its windows, whose probabilities are averaged.
+        taught: what a teacher says of each, when training with one.
     """
 
     utterances: tuple[str, ...]
@@ -45,6 +47,7 @@ class Clips:
     labels: Tensor
     agreement: Tensor
     variants: tuple[tuple[Tensor, ...], ...]
+    taught: Answers | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -61,6 +64,7 @@ class Batch:
         agreement: ``[B]``.
         partner: ``[B]`` which clip each is blended with (mixup), or None.
         share: ``[B]`` of each clip in its blend.
+        taught: what the teacher says of them, if there is one.
     """
 
     features: Tensor
@@ -69,6 +73,7 @@ class Batch:
     agreement: Tensor
     partner: Tensor | None = None
     share: Tensor | None = None
+    taught: Answers | None = None
 
 
 def cut_windows(
@@ -230,7 +235,10 @@ def draw_batch(
         partner = torch.from_numpy(rng.permutation(len(chosen)))
         drawn = rng.beta(augment.mixup, augment.mixup, len(chosen)).astype(np.float32)
         share = torch.from_numpy(np.maximum(drawn, 1 - drawn))
-    return Batch(features, lengths, clips.labels[chosen], clips.agreement[chosen], partner, share)
+    taught = None if clips.taught is None else clips.taught.of(chosen)
+    return Batch(
+        features, lengths, clips.labels[chosen], clips.agreement[chosen], partner, share, taught
+    )
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
