@@ -70,7 +70,17 @@ def checked(corpus_root):
     return check
 
 
-@pytest.mark.parametrize(("name", "minutes"), [("emodb", 24.8), ("ravdess", 88.8), ("nemo", 184.4)])
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [
+        ("emodb", 24.8),
+        ("ravdess", 88.8),
+        ("nemo", 184.4),
+        ("emogator", 1006.0),
+        ("emospeech", 332.8),
+        ("emotiontts_ko", 27.6),
+    ],
+)
 def test_a_whole_copy_is_found_whole(checked, name, minutes):
     found, heard = checked(name)
     total = CORPORA[name].utterances

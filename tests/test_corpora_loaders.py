@@ -68,6 +68,38 @@ def test_ravdess_actors_of_even_number_are_women(corpus_root):
     assert table["intensity"].value_counts().to_dict() == {"normal": 768, "strong": 672}
 
 
+def test_a_whole_emogator_has_thirty_emotions_of_each_person(corpus_root):
+    table = load_corpus("emogator", corpus_root("emogator"))
+    assert len(table) == 32130
+    assert (table.groupby("speaker").size() == 90).all() and table["speaker"].nunique() == 357
+    assert table["label"].value_counts().to_dict() == CORPORA["emogator"].counts
+    assert (table["category"].value_counts() == 1071).all()
+
+
+def test_a_whole_emospeech_has_the_counted_commands(corpus_root):
+    root = corpus_root("emospeech")
+    table = load_corpus("emospeech", root)
+    assert table["label"].value_counts().to_dict() == CORPORA["emospeech"].counts
+    assert table["speaker"].nunique() == 106 and (table["speaker"] == "").sum() == 4514
+    assert len(load_corpus("emospeech", root, known_speakers=True)) == 2018
+    assert set(table["place"]) == {
+        *("House", "Metro", "Misc", "Near Lake", "Railway", "Roads", "webservice")
+    }
+
+
+def test_a_whole_emotiontts_has_every_emotion_of_every_voice(corpus_root):
+    table = load_corpus("emotiontts_ko", corpus_root("emotiontts_ko"))
+    assert table["label"].value_counts().to_dict() == CORPORA["emotiontts_ko"].counts
+    assert table["speaker"].nunique() == 13
+    plain = table[table["part"] == "em"]
+    said = plain.groupby("text")["label"].nunique()
+    assert (said == 4).all()  # words that cannot tell the emotion
+    assert (
+        "그 말을 들으니까 정말 마음이 아프다"
+        in table.set_index("utterance").loc["nea00201", "text"]
+    )
+
+
 # Emo-DB.
 
 
@@ -173,6 +205,92 @@ def test_nemo_with_another_list_is_refused(tmp_path, text, words):
         load_corpus("nemo", tmp_path)
 
 
+# EmoGator.
+
+
+def test_emogator_keeps_the_names_of_what_no_other_corpus_has(tmp_path):
+    touch(tmp_path, *(f"data/mp3/000007-{n:02d}-2.mp3" for n in (2, 3, 13, 18, 23, 27, 28)))
+    touch(tmp_path, "data/mp3/000358-01-1.mp3", "README.md")  # nobody's
+    with pytest.warns(LightserWarning) as said:
+        table = load_corpus("emogator", tmp_path)
+    assert table["label"].tolist() == [
+        *("happiness", "anger", "happiness", "neutral", "romantic love", "surprise", "surprise")
+    ]
+    assert table["category"].tolist()[-2:] == ["Surprise (Negative)", "Surprise (Positive)"]
+    assert set(table["speaker"]) == {"000007"}
+    assert set(table["label"]) <= set(CORPORA["emogator"].labels)
+    missing, left_out = (str(warning.message) for warning in said)
+    assert "32123 of 32130 utterances missing" in missing
+    assert "left out: 1 (000358-01-1)" in left_out
+
+
+# EmoSpeech.
+
+ANNA, NOBODY = "a" * 56, "d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f"
+
+
+def test_emospeech_leaves_out_backgrounds_twins_and_what_has_two_emotions(tmp_path):
+    touch(
+        tmp_path,
+        f"House/stop-safe-angry-1563-{ANNA}.wav",
+        f"Near Lake/bacho-glass break-calm-20190709-{NOBODY}.wav",
+        f"Misc/background-safe-calm-1-{NOBODY}.wav",
+        f"Misc/unknown-safe-None-1-{NOBODY}.wav",
+        f"Roads/help-safe-fearful-7-{ANNA}.wav",
+        f"Roads/help-scream-fearful-7-{ANNA}.wav",
+        f"webservice/go-safe-happy-??-{ANNA}.wav",
+        f"webservice/go-safe-angry-1563121805803-{ANNA}.wav",  # and fearful, at the same time
+        f"Misc/go-safe-sad-1-{ANNA}.wav",
+        "License.txt",
+    )
+    with pytest.warns(LightserWarning) as said:
+        table = load_corpus("emospeech", tmp_path)
+    left_out, counted = (str(warning.message) for warning in said)
+    assert "left out: 1 (go-safe-sad-1-" in left_out
+    assert "4 utterances instead of 6532" in counted
+    assert table["label"].tolist() == ["anger", "neutral", "fear", "happiness"]
+    assert table["speaker"].tolist() == [ANNA, "", ANNA, ANNA]
+    assert table["language"].tolist() == ["en", "hi", "en", "en"]
+    assert table["place"].tolist() == ["House", "Near Lake", "Roads", "webservice"]
+    assert table["environment"].tolist() == ["safe", "glass break", "scream", "safe"]
+    with pytest.warns(LightserWarning, match="surplus"):
+        known = load_corpus("emospeech", tmp_path, known_speakers=True)
+    assert set(known["speaker"]) == {ANNA} and len(known) == 3
+
+
+# EmotionTTS.
+
+
+@pytest.mark.parametrize("folder", ["", "Dataset/SpeechCorpus/Emotional/"])
+def test_emotiontts_has_anger_where_its_words_have_it(tmp_path, folder):
+    touch(
+        tmp_path,
+        *(f"{folder}plain-to-emotional/emf/wav/emf00{n}03.wav" for n in range(4)),
+        f"{folder}emotional-to-emotional/nea/wav/nea00305.wav",
+        f"{folder}emotional-to-emotional/nea/wav/nea00306.wav",
+    )
+    words = tmp_path / f"{folder}emotional-to-emotional/nea/transcript/nea00305.txt"
+    words.parent.mkdir()
+    words.write_text("\ufeff그렇게 어렵습니까?\r\n", encoding="utf-8")
+    with pytest.warns(LightserWarning) as said:
+        table = load_corpus("emotiontts_ko", tmp_path)
+    missing, left_out = (str(warning.message) for warning in said)
+    assert "295 of 300" in missing and "left out: 1 (nea00306)" in left_out
+    assert table["label"].tolist() == ["neutral", "happiness", "sadness", "anger", "anger"]
+    assert table["gender"].tolist() == ["male"] * 4 + ["female"]
+    assert table["text"].tolist() == [""] * 4 + ["그렇게 어렵습니까?"]
+
+
+def test_the_two_women_of_both_parts_of_emotiontts_are_one_voice_each(tmp_path):
+    touch(
+        tmp_path,
+        "plain-to-emotional/ema/wav/ema00001.wav",
+        "emotional-to-emotional/nea/wav/nea00001.wav",
+    )
+    with pytest.warns(LightserWarning):
+        assert load_corpus("emotiontts_ko", tmp_path)["speaker"].tolist() == ["a", "a"]
+
+
 # Folders by label.
 
 
@@ -222,6 +340,13 @@ def test_files_of_one_name_under_two_labels_are_two_utterances(tmp_path):
     touch(tmp_path, "anger/01.wav", "joy/01.wav")
     table = load_corpus("folder", tmp_path, speaker=r"(\d+)\.")
     assert list(table["utterance"]) == ["anger/01", "joy/01"]
+
+
+def test_folders_that_are_no_labels_are_read_for_their_speech(tmp_path):
+    touch(tmp_path, "a/03a.wav", "b/deep/08b.flac", "10c.mp3")
+    table = load_corpus("folder", tmp_path, speaker=r"(\d\d)", labelled=False)
+    assert set(table["label"]) == {"unlabelled"}
+    assert table["speaker"].tolist() == ["10", "03", "08"]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,12 @@ def test_a_slip_is_answered_in_one_line(tmp_path, old, new, answer):
         ("[augment]", "time_mask_frames = -1", "augment.time_mask_frames must be at least 0"),
         ("[augment]", "band_masks = -1", "augment.band_masks must be at least 0, not -1"),
         ("[augment]", "band_mask_bands = -1", "augment.band_mask_bands must be at least 0"),
+        (
+            "[augment]",
+            "mixstyle = 1.5",
+            "augment.mixstyle must be at least 0 and at most 1, not 1.5",
+        ),
+        ("[augment]", "devices = true", "set augment.recordings"),
         ("[augment]", "mixup = -0.2", "augment.mixup must be at least 0, not -0.2"),
         ("[published]", "ua = 941.5", "published.ua must be at least 0 and at most 100, not 941.5"),
         ("[published]", "statistic = 'fold-mean'", "did you mean 'fold_mean'?"),

@@ -26,7 +26,14 @@ from lightser.errors import BadRecipe, BadResults, LightserError
 from lightser.losses.cross_entropy import CrossEntropy
 from lightser.report.results import read_result
 from lightser.training import crossval, engines, jobs, loop, precision
-from lightser.training.batches import Clips, cut_windows, draw_batch, features_of, plan_updates
+from lightser.training.batches import (
+    Clips,
+    _borrow_style,
+    cut_windows,
+    draw_batch,
+    features_of,
+    plan_updates,
+)
 from lightser.training.crossval import (
     adopt,
     collect,
@@ -684,6 +691,23 @@ def test_training_clips_are_also_recorded_anew_and_others_never(tmp_path):
     assert len({tuple(row.ravel().tolist()) for row in drawn.features}) > 3
 
 
+def test_recordings_anew_also_come_by_other_devices(tmp_path):
+    pytest.importorskip("av")
+    table = tiny_corpus().iloc[:1]
+    here = recipe(augment=Augment(recordings=3))
+    there = recipe(augment=Augment(recordings=3, devices=True))
+    system = build_system(here, 3)
+    (plain,), (far,) = (
+        features_of(table, choice, system.frontend, training=True, cache=tmp_path)
+        for choice in (here, there)
+    )
+    assert [v.shape for v in plain] == [v.shape for v in far]
+    assert torch.equal(plain[0], far[0])
+    assert not any(torch.equal(a, b) for a, b in zip(plain[1:], far[1:], strict=True))
+    (again,) = features_of(table, there, system.frontend, training=True, cache=tmp_path / "other")
+    torch.testing.assert_close(again, far, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("augment", [Augment(), Augment(speeds=(1.1,))], ids=["plain", "speeds"])
 def test_every_window_of_a_longer_clip_is_trained_on(augment, tmp_path):
     choice = recipe(
@@ -701,6 +725,46 @@ def test_every_window_of_a_longer_clip_is_trained_on(augment, tmp_path):
     assert drawn == {tuple(window.ravel().tolist()) for window in windows}
     frames = torch.cat([w for clip in train.variants for w in clip[:4]]).double()
     torch.testing.assert_close(system.standardize.mean, frames.mean(0).float())
+
+
+def test_mixstyle_gives_each_band_a_mean_and_deviation_between_those_of_two_clips():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 50, 4, generator=generator) * torch.arange(1, 7)[:, None, None]
+    features += 10 * torch.arange(6)[:, None, None]
+    heard = _borrow_style(features, None, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    partner, share = rng.permutation(6), torch.tensor(rng.beta(0.3, 0.3, 6)).float()[:, None]
+    for statistic in (lambda x: x.mean(1), lambda x: x.std(1, correction=0)):
+        own, other = statistic(features), statistic(features)[partner]
+        torch.testing.assert_close(
+            statistic(heard), share * own + (1 - share) * other, rtol=1e-4, atol=1e-4
+        )
+    # what is said, up to gain and offset of each band, is the same
+    normal = [(x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) for x in (features, heard)]
+    torch.testing.assert_close(*normal, rtol=1e-3, atol=1e-3)
+
+
+def test_mixstyle_knows_where_a_clip_ends_and_leaves_silence_finite():
+    features = torch.randn(3, 20, 2, generator=torch.Generator().manual_seed(1))
+    features[1, 8:] = 0
+    features[2] = 5.0  # no deviation at all
+    lengths = torch.tensor([20, 8, 20])
+    heard = _borrow_style(features, lengths, np.random.default_rng(2))
+    assert heard.isfinite().all() and not heard[1, 8:].any()
+    alone = _borrow_style(features[1:2, :8], None, np.random.default_rng(2))
+    torch.testing.assert_close(alone, features[1:2, :8])  # nobody to borrow from
+
+
+def test_mixstyle_happens_as_often_as_asked_and_keeps_labels():
+    clips = clips_of(5, 8, 7, 9)
+    chosen = np.arange(4)
+    plain = draw_batch(clips, chosen, Augment(), None, np.random.default_rng(0))
+    changed = 0
+    for seed in range(60):
+        drawn = draw_batch(clips, chosen, Augment(mixstyle=0.5), None, np.random.default_rng(seed))
+        torch.testing.assert_close(drawn.labels, plain.labels)
+        changed += not torch.equal(drawn.features, plain.features)
+    assert 18 <= changed <= 42
 
 
 def test_clips_of_one_window_ask_for_no_chance():

@@ -15,8 +15,12 @@ from lightser.corpora import CORPORA, Corpus
 from lightser.corpora.utterances import is_audio_file, make_table
 from lightser.errors import BadCorpus, LightserWarning
 
+UNLABELLED = "unlabelled"
 
-def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
+
+def load(
+    root: Path, *, speaker: str = "", language: str = "", labelled: bool = True
+) -> pd.DataFrame:
     r"""Return the table of ``root/<label>/**/<file>``.
 
     Args:
@@ -25,6 +29,8 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
             with forward slashes). The speaker is its group ``speaker``, or else its first group:
             ``/(\d\d)`` finds "03".
         language: ISO 639-1 code.
+        labelled: whether the folders are labels. If not, all audio below ``root`` is taken, of
+            label "unlabelled", for whatever needs no more than somebody's speech.
 
     Warns:
         LightserWarning: without a pattern, speakers cannot be held apart.
@@ -35,10 +41,11 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
     if not root.is_dir():
         raise BadCorpus(f"There is no folder {root}")
     everything = audio_below(root.absolute())
-    found = [file for file in everything if file.parent != root.absolute()]
+    found = [file for file in everything if not labelled or file.parent != root.absolute()]
     if not found:
-        raise BadCorpus(f"{root} holds no audio files in folders by label, as anger/x.wav")
-    if beside := [file.name for file in everything if file.parent == root.absolute()]:
+        where = " in folders by label, as anger/x.wav" if labelled else ""
+        raise BadCorpus(f"{root} holds no audio files{where}")
+    if beside := [file.name for file in everything if labelled and file.parent == root.absolute()]:
         warnings.warn(
             f"{root}: what is in no folder by label is left out: {beside[0]}"
             + (f" and {len(beside) - 1} more" if len(beside) > 1 else ""),
@@ -66,7 +73,12 @@ def load(root: Path, *, speaker: str = "", language: str = "") -> pd.DataFrame:
             stacklevel=2,
         )
     rows = [
-        {"utterance": name, "file": str(file), "speaker": who, "label": path.parts[0]}
+        {
+            "utterance": name,
+            "file": str(file),
+            "speaker": who,
+            "label": path.parts[0] if labelled else UNLABELLED,
+        }
         for name, file, who, path in zip(names, found, speakers, paths, strict=True)
     ]
     return make_table(rows, corpus="folder", language=language)

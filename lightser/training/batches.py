@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from lightser.audio.augment import record_anew, speed
 from lightser.audio.files import read_audio
+from lightser.audio.lines import through_devices
 from lightser.features import FRONTENDS
 from lightser.features.pretrained import Pretrained
 from lightser.training.lessons import Answers
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
 
+MIXSTYLE_BETA = 0.3  # of the shares; Schmid et al. (see _borrow_style)
 FEATURES_VERSION = 2  # raise when a front end's numbers change, so that old caches are not read
 
 
@@ -108,13 +110,12 @@ def features_of(
     size = None if recipe.window_s is None else round(recipe.window_s * rate)
     shortest = int(frontend.min_samples)  # type: ignore[arg-type]
     augment = recipe.augment if training else Augment()
-    speeds = [1.0, *augment.speeds]
     place = augment.place
     settings: dict[str, object] = {
         "version": FEATURES_VERSION,
         "frontend": [recipe.frontend.name, recipe.frontend.options],
         "windows": None if place else [size, shortest],
-        "speeds": speeds,
+        "speeds": [1.0, *augment.speeds],
     }
     if recipe.code is not None and recipe.code.brings(FRONTENDS, recipe.frontend.name):
         settings["code"] = recipe.code.sha256
@@ -122,6 +123,8 @@ def features_of(
         settings["weights"] = frontend.sha256()
     if augment.recordings:
         settings["recordings"] = augment.recordings
+    if augment.devices:
+        settings["devices"] = True
     folder = cache / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -137,7 +140,7 @@ def features_of(
             samples = read_audio(file, rate, start=span[0], end=span[1])
             windows = [
                 window
-                for heard in heard_as(samples, rate, speeds, augment.recordings, key=content)
+                for heard in heard_as(samples, rate, augment, key=content)
                 for window in ([heard] if place else cut_windows(heard, size, shortest))
             ]
             with torch.no_grad():
@@ -149,18 +152,19 @@ def features_of(
 
 
 def heard_as(
-    samples: NDArray[np.float32], rate: int, speeds: Sequence[float], recordings: int, *, key: str
+    samples: NDArray[np.float32], rate: int, augment: Augment, *, key: str
 ) -> Iterator[NDArray[np.float32]]:
     """Yield a clip ``[T]`` at each speed: as it is, and so many times recorded anew.
 
     What is drawn depends on ``key``, hexadecimal digits, alone.
     """
     rng = np.random.default_rng(int(key, 16))
-    for factor in speeds:
+    for factor in (1.0, *augment.speeds):
         played = speed(samples, factor)
         yield played
-        for _ in range(recordings):
-            yield record_anew(played, rate, rng=rng)
+        for _ in range(augment.recordings):
+            anew = record_anew(played, rate, rng=rng)
+            yield through_devices(anew, rate, rng=rng) if augment.devices else anew
 
 
 def plan_updates(
@@ -227,6 +231,8 @@ def draw_batch(
         features, lengths = _placed(sequences, n_frames, rng), None
     else:
         features, lengths = pad(sequences)
+    if augment.mixstyle and rng.random() < augment.mixstyle:
+        features = _borrow_style(features, lengths, rng)
     for row in features:
         _mask(row, augment.time_masks, augment.time_mask_frames, rng)
         _mask(row.T, augment.band_masks, augment.band_mask_bands, rng)
@@ -260,6 +266,39 @@ def _placed(sequences: Sequence[Tensor], n_frames: int, rng: np.random.Generator
         else:
             row[:] = sequence[offset : offset + n_frames]
     return features
+
+
+def _borrow_style(features: Tensor, lengths: Tensor | None, rng: np.random.Generator) -> Tensor:
+    r"""Give each clip some of another's mean and deviation over time, band by band (Freq-MixStyle).
+
+    .. math:: \tilde\sigma\,\frac{x - \mu}{\sigma} + \tilde\mu, \qquad
+        \tilde\mu = \lambda \mu + (1 - \lambda) \mu', \quad
+        \tilde\sigma = \lambda \sigma + (1 - \lambda) \sigma', \quad
+        \lambda \sim \mathrm{Beta}(0.3, 0.3)
+
+    Zhou et al., "Domain Generalization with MixStyle", ICLR 2021, along frequencies as by Kim et
+    al., "Domain Generalization with Relaxed Instance Frequency-wise Normalization for Multi-device
+    Acoustic Scene Classification", Interspeech 2022, and Schmid et al., "CP-JKU submission to
+    DCASE22", 2022.
+
+    Args:
+        features: ``[B, F, M]``.
+        lengths: ``[B]`` true frames, or None for all; zeros behind them stay zeros.
+        rng: where chance comes from.
+    """
+    n = len(features)
+    partner = torch.from_numpy(rng.permutation(n))
+    share = torch.from_numpy(rng.beta(MIXSTYLE_BETA, MIXSTYLE_BETA, n).astype(np.float32))
+    share = share[:, None, None]
+    frames = torch.arange(features.shape[1])[None, :, None]  # [1, F, 1]
+    heard = torch.ones_like(frames) if lengths is None else frames < lengths[:, None, None]
+    count = heard.sum(1, keepdim=True) if lengths is not None else features.shape[1]
+    mean = (features * heard).sum(1, keepdim=True) / count  # [B, 1, M]
+    centred = (features - mean) * heard
+    deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
+    wanted = share * deviation + (1 - share) * deviation[partner]
+    scale = torch.where(deviation > 1e-6, wanted / deviation.clamp(min=1e-6), 1.0)
+    return (centred * scale + share * mean + (1 - share) * mean[partner]) * heard
 
 
 def _mask(rows: Tensor, n_masks: int, widest: int, rng: np.random.Generator) -> None:

@@ -137,6 +137,8 @@ class Augment:
         speeds: factors of playing speed; each clip is heard at 1 or at one of these, at random.
         recordings: how many times each clip, at each speed, is also recorded anew: in a room, over
             a line, with noise (:func:`lightser.audio.augment.record_anew`).
+        devices: whether those recordings also come by other microphones, levels, telephone lines
+            and codecs (:func:`lightser.audio.lines.through_devices`); needs the extra ``codecs``.
         place: whether a clip stands at a random place in the window (or a random window in a
             longer clip), instead of in the middle.
         time_masks: stretches of frames set to the mean of all of the clip's values.
@@ -144,16 +146,21 @@ class Augment:
         band_masks: runs of bands set to it.
         band_mask_bands: widest of them.
         mixup: Beta parameter of mixup (two clips and their labels, blended); 0 is none.
+        mixstyle: share of updates in which the clips of a batch borrow from each other what each
+            band's mean and deviation over time are, that is, voices, rooms and microphones; labels
+            stay (Freq-MixStyle). 0 is none.
     """
 
     speeds: tuple[float, ...] = ()
     recordings: int = 0
+    devices: bool = False
     place: bool = False
     time_masks: int = 0
     time_mask_frames: int = 0
     band_masks: int = 0
     band_mask_bands: int = 0
     mixup: float = 0.0
+    mixstyle: float = 0.0
 
     def __post_init__(self) -> None:
         for factor in self.speeds:
@@ -161,6 +168,9 @@ class Augment:
         masks = ("time_masks", "time_mask_frames", "band_masks", "band_mask_bands")
         for what in ("recordings", *masks, "mixup"):
             _within(f"augment.{what}", getattr(self, what), least=0)
+        _within("augment.mixstyle", self.mixstyle, least=0, most=1)
+        if self.devices and not self.recordings:
+            raise BadRecipe("augment.devices are those of recordings anew; set augment.recordings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +326,7 @@ class Recipe:
         for key, values in (("statistic", STATISTICS), ("f1_average", F1_AVERAGES)):
             if facts.get("published", {}).get(key) == values[0]:
                 del facts["published"][key]
-        for part, key in (("augment", "recordings"), ("optim", "equal_corpora")):
+        for part, key in _SINCE:
             if part in facts and not facts[part][key]:
                 del facts[part][key]
         return facts
@@ -331,6 +341,12 @@ class Recipe:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+_SINCE = (
+    ("augment", "recordings"),
+    ("augment", "devices"),
+    ("augment", "mixstyle"),
+    ("optim", "equal_corpora"),
+)
 _OF_NETWORKS = ("optim", "loss", "augment", "window_s", "standardize", "init", "teacher")
 
 
