@@ -144,10 +144,16 @@ def test_who_listens_in_a_manner_is_pickled_with_it(folder: Path) -> None:
     assert list(again.segments(ANGER)) == list(listening.segments(ANGER))
 
 
-def test_what_answers_by_a_function_says_that_it_cannot_be_pickled(folder: Path) -> None:
-    answering = loaded(folder).answering(lambda windows: windows)
-    with pytest.raises(pickle.PicklingError, match="answers by a function"):
-        pickle.dumps(answering)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", METHODS)
+def test_who_is_adapted_to_a_voice_stays_so_in_another_process(method: str) -> None:
+    recognizer = Recognizer.load("emodb-light_sernet", labels=["anger", "fear", "sadness"])
+    adapted = recognizer.adapted(recognizer.adapt(CLIPS))
+    expected = [adapted.predict(clip) for clip in CLIPS]
+    assert expected != [recognizer.predict(clip) for clip in CLIPS]
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert list(pool.map(adapted.predict, CLIPS, timeout=PATIENCE_S)) == expected
 
 
 def test_a_pickle_says_in_one_line_that_its_model_is_gone(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lightser.audio.files import read_audio
 from lightser.audio.lines import through_devices
 from lightser.features import FRONTENDS
 from lightser.features.pretrained import Pretrained
+from lightser.training.lessons import Answers
 from lightser.training.recipe import Augment, Optim, Recipe
 from lightser.whole import replacing
 
@@ -40,6 +41,7 @@ class Clips:
         variants: for each utterance, the feature sequences ``[F, M]`` to choose from when
             training: as recorded first, then recorded anew, then the same at other speeds, each
             cut into windows. When evaluating: its windows, whose probabilities are averaged.
+        taught: what a teacher says of each, when training with one.
     """
 
     utterances: tuple[str, ...]
@@ -47,6 +49,7 @@ class Clips:
     labels: Tensor
     agreement: Tensor
     variants: tuple[tuple[Tensor, ...], ...]
+    taught: Answers | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -63,6 +66,7 @@ class Batch:
         agreement: ``[B]``.
         partner: ``[B]`` which clip each is blended with (mixup), or None.
         share: ``[B]`` of each clip in its blend.
+        taught: what the teacher says of them, if there is one.
     """
 
     features: Tensor
@@ -71,6 +75,7 @@ class Batch:
     agreement: Tensor
     partner: Tensor | None = None
     share: Tensor | None = None
+    taught: Answers | None = None
 
 
 def cut_windows(
@@ -236,7 +241,10 @@ def draw_batch(
         partner = torch.from_numpy(rng.permutation(len(chosen)))
         drawn = rng.beta(augment.mixup, augment.mixup, len(chosen)).astype(np.float32)
         share = torch.from_numpy(np.maximum(drawn, 1 - drawn))
-    return Batch(features, lengths, clips.labels[chosen], clips.agreement[chosen], partner, share)
+    taught = None if clips.taught is None else clips.taught.of(chosen)
+    return Batch(
+        features, lengths, clips.labels[chosen], clips.agreement[chosen], partner, share, taught
+    )
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

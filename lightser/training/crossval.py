@@ -50,6 +50,7 @@ from lightser.training.jobs import (
 )
 from lightser.training.recipe import Recipe, quick, shortened
 from lightser.training.scores import read_predictions, score_predictions
+from lightser.training.teacher import Teaching, find_teacher
 from lightser.whole import held, writable_folder, write_whole
 
 QUICK_FOLDS = 2
@@ -150,6 +151,12 @@ def make_plan(
         initial.refuse_clips(table)
         initial.known_to(build_system(recipe, len(labels)))
     pretrained = pretrained_sha256(recipe)
+    teaching = None
+    if recipe.teacher is not None:
+        teacher = find_teacher(recipe.teacher)
+        if is_quick:
+            teacher = quick(teacher)
+        teaching = Teaching(recipe=teacher, pretrained=pretrained_sha256(teacher))
     jobs = tuple(
         Job(
             recipe=recipe,
@@ -162,6 +169,7 @@ def make_plan(
             cache=cache_folder(),
             initial=initial,
             pretrained=pretrained,
+            teaching=teaching,
             device=device,
             tensorboard=tensorboard,
             commit=commit(),

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,12 @@ from lightser.training.batches import FEATURES_VERSION, Clips, features_of
 from lightser.training.checkpoint import drop_checkpoint
 from lightser.training.embedding import fit_embedding
 from lightser.training.initial import Initial
+from lightser.training.lessons import Answers, side_task
 from lightser.training.loop import Point, Run, drive, predict, training_run
 from lightser.training.precision import precision_of
 from lightser.training.recipe import Recipe
 from lightser.training.system import System
+from lightser.training.teacher import Teaching, leave_out, teacher_features
 from lightser.whole import held, write_whole
 
 LOCK = "lock"  # held by the process that is at the job
@@ -62,6 +64,7 @@ class Job:
         cache: where features are kept.
         initial: the model that the network begins from, if not afresh.
         pretrained: SHA-256 of the weights of a front end that was learned elsewhere.
+        teaching: the teacher, if the recipe has one.
         device: a PyTorch device.
         tensorboard: whether curves are also written for TensorBoard.
         commit: of the code that asks for it.
@@ -77,6 +80,7 @@ class Job:
     cache: Path
     initial: Initial | None = None
     pretrained: str | None = None
+    teaching: Teaching | None = None
     device: str = "cpu"
     tensorboard: bool = False
     commit: str = ""
@@ -99,6 +103,8 @@ class Job:
             facts.append(self.initial.facts)
         if self.pretrained is not None:
             facts.append(self.pretrained)
+        if self.teaching is not None:
+            facts.append(self.teaching.facts)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -190,7 +196,11 @@ def run_names(table: pd.DataFrame) -> set[str]:
 
 
 def _training_run(job: Job) -> Run:
+    taught = ask_teacher(job)
     system, train, parts = prepare(job)
+    if taught is not None:
+        train = replace(train, taught=taught)
+        system.side_task = side_task(system, taught)
     checkpoint = job.folder / "checkpoint"
     watch = tensorboard_writer(job) if job.tensorboard else lambda point: None
 
@@ -212,6 +222,7 @@ def _training_run(job: Job) -> Run:
         device=job.device,
         progress=report,
     )
+    system.side_task = None
     fit_decision(system, train, parts["valid"])
     fit_embedding(system, windows_of(job, system))
     write_history(job, history)
@@ -221,6 +232,44 @@ def _training_run(job: Job) -> Run:
         write_predictions(job, parts["test"].utterances, probabilities)
     drop_checkpoint(checkpoint)  # not before: a disk may be full, and hours have been trained
     return history
+
+
+def ask_teacher(job: Job) -> Answers | None:
+    """Return what the recipe's teacher says of the training part, in the order of the table.
+
+    Its own trainings are jobs below the job's folder, which resume as any.
+
+    Raises:
+        BadRecipe: the training part has fewer than three speakers.
+    """
+    if job.teaching is None or job.recipe.teacher is None:
+        return None
+    how, teaching = job.recipe.teacher, job.teaching
+    rows = job.table[job.table["utterance"].isin(job.fold.train)]
+    answers = []
+    for fold in leave_out(rows, how.groups, seed=job.seed):
+        part = replace(
+            job,
+            recipe=teaching.recipe,
+            fold=fold,
+            select="last",
+            folder=job.folder / fold.name,
+            initial=None,
+            pretrained=teaching.pretrained,
+            teaching=None,
+            tensorboard=False,
+        )
+        drive(job_run(part), part.recipe.optim, part.device)
+        answers.append(pd.read_csv(part.folder / "predictions.csv").set_index("utterance"))
+    columns = [f"p_{label}" for label in job.labels]
+    said = pd.concat(answers).loc[rows["utterance"], columns].to_numpy(dtype=np.float32)
+    features = torch.empty(len(rows), 0)
+    if how.features:
+        frontend = build_system(teaching.recipe, len(job.labels)).frontend
+        if isinstance(frontend, Pretrained):
+            frontend.read_weights()
+        features = teacher_features(rows, teaching, frontend, cache=job.cache)
+    return Answers(torch.from_numpy(said), features, how)
 
 
 def run_classic(job: Job) -> None:

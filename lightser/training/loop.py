@@ -17,6 +17,7 @@ from lightser.errors import BadRecipe
 from lightser.losses.sample_loss import SampleLoss
 from lightser.training.batches import Batch, Clips, draw_batch, pad, plan_updates
 from lightser.training.checkpoint import State, load_checkpoint, save_checkpoint
+from lightser.training.lessons import lesson_loss, watching
 from lightser.training.precision import half_precision
 from lightser.training.recipe import Optim, Recipe
 from lightser.training.system import System
@@ -208,9 +209,16 @@ def take_step(task: Task, optim: Optim, device: str) -> float:
 def batch_loss(system: System, loss: SampleLoss, batch: Batch, optim: Optim, device: str) -> Tensor:
     """Return the loss of a batch, the penalty on the network's kernels included."""
     lengths = None if batch.lengths is None else batch.lengths.to(device)
-    with half_precision(optim, device):
+    taught, side_task = batch.taught, system.side_task
+    if taught is None or side_task is None:
+        with half_precision(optim, device):
+            logits = system.logits(blended(batch, device), lengths).float()
+        return loss_of_logits(system, loss, batch, logits, optim)
+    with half_precision(optim, device), watching(system) as seen:
         logits = system.logits(blended(batch, device), lengths).float()
-    return loss_of_logits(system, loss, batch, logits, optim)
+        told: Tensor = side_task.loss(seen[0], taught.to(device))  # type: ignore[operator]
+    value = loss_of_logits(system, loss, batch, logits, optim)
+    return value + taught.how.features * told
 
 
 def blended(batch: Batch, device: str) -> Tensor:
@@ -237,6 +245,9 @@ def loss_of_logits(
         share = batch.share.to(device)
         shares = torch.cat([share, 1 - share])
     value: Tensor = loss(logits, labels, agreement, shares)
+    if batch.taught is not None:
+        share = batch.taught.how.share
+        value = (1 - share) * value + share * lesson_loss(logits, batch.taught.to(str(device)))
     if optim.kernel_penalty:
         kernels = system.network.penalized()  # type: ignore[operator]
         value = value + optim.kernel_penalty * sum(kernel.square().sum() for kernel in kernels)

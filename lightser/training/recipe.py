@@ -174,6 +174,31 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Who teaches the network, beside the labels; see :mod:`lightser.training.teacher`.
+
+    Attributes:
+        recipe: of the teacher, which is trained inside every fold.
+        share: of the loss that its answers have; the labels have the rest.
+        temperature: what both answers are softened by.
+        features: weight of the side task, telling the features of its front end; 0 is none.
+        groups: of training speakers, each of which is left out by the teacher that it learns from.
+    """
+
+    recipe: str
+    share: float = 0.7
+    temperature: float = 2.0
+    features: float = 0.0
+    groups: int = 5
+
+    def __post_init__(self) -> None:
+        _within("teacher.share", self.share, least=0, most=1)
+        _within("teacher.temperature", self.temperature, above=0)
+        _within("teacher.features", self.features, least=0)
+        _within("teacher.groups", self.groups, least=2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProtocolChoice(Choice):
     """The protocol; ``select`` overrides how it chooses the epoch."""
 
@@ -236,6 +261,7 @@ class Recipe:
         loss: what is minimised.
         optim: how; networks need it.
         augment: what is varied.
+        teacher: who says more of the training clips than their labels do.
         protocol: folds, and how the epoch is chosen.
         seeds: the whole protocol is run once for each.
         published: the row of the paper.
@@ -254,6 +280,7 @@ class Recipe:
     init: str | None = None
     code: OwnCode | None = None
     augment: Augment = field(default_factory=Augment)
+    teacher: Teacher | None = None
     seeds: tuple[int, ...] = (0,)
     published: Published | None = None
 
@@ -268,6 +295,10 @@ class Recipe:
         elif self.optim.updates == 0:
             raise BadRecipe(
                 f"optim must give the network '{self.model.name}' epochs or updates, at least 1"
+            )
+        if self.teacher is not None and self.augment.mixup:
+            raise BadRecipe(
+                "teacher and augment.mixup: of a blend it says nothing; take one of them"
             )
         if not self.seeds:
             raise BadRecipe("seeds must name at least one, such as [0]; it is empty")
@@ -316,7 +347,7 @@ _SINCE = (
     ("augment", "mixstyle"),
     ("optim", "equal_corpora"),
 )
-_OF_NETWORKS = ("optim", "loss", "augment", "window_s", "standardize", "init")
+_OF_NETWORKS = ("optim", "loss", "augment", "window_s", "standardize", "init", "teacher")
 
 
 def _default(key: str) -> Any:

@@ -55,6 +55,7 @@ class System(nn.Module):
         self.n_classes: int = description["n_classes"]
         self.register_buffer("temperature", torch.ones(()))
         self._description = description
+        self.side_task: nn.Module | None = None  # while training, if a teacher sets one
 
     @classmethod
     def build(
