@@ -34,7 +34,7 @@ def bundled_models() -> dict[str, Path]:
 
 def installed_models() -> dict[str, Path]:
     """Return the folders of the models of other packages by name, in alphabetical order."""
-    folders = {}
+    folders: dict[str, Path] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         spec = find_spec(entry.value)
         for place in (spec and spec.submodule_search_locations) or ():

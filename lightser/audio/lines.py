@@ -109,6 +109,7 @@ def _encoded(words: NDArray[np.int16], name: str, how: Codec) -> io.BytesIO:
     try:
         with av.open(file, "w", format=how.container) as container:
             stream = container.add_stream(how.encoder, rate=how.sample_rate, layout="mono")
+            assert isinstance(stream, av.AudioStream)
             stream.bit_rate = how.bit_rate
             frame = av.AudioFrame.from_ndarray(words[None], format="s16", layout="mono")
             frame.sample_rate = how.sample_rate
@@ -138,7 +139,7 @@ def microphone(samples: Samples, sample_rate: int, *, rng: np.random.Generator) 
     """
     # The filter rings on either side; silence keeps that from coming round.
     size = 1 << (len(samples) + sample_rate // 4 - 1).bit_length()
-    frequencies = np.fft.rfftfreq(size, 1 / sample_rate)
+    frequencies = np.fft.rfftfreq(size, 1 / sample_rate).astype(np.float64)
     heard = np.fft.rfft(samples, size) * 10 ** (microphone_response(frequencies, rng=rng) / 20)
     return np.fft.irfft(heard, size)[: len(samples)].astype(np.float32)
 
@@ -157,7 +158,8 @@ def microphone_response(frequencies: Floats, *, rng: np.random.Generator) -> Flo
     for _ in range(rng.integers(1, 4)):
         at = -1 + rng.random() * (1 + np.log2(7))
         response += rng.uniform(-8, 8) * np.exp2(-(((octaves - at) / rng.uniform(0.25, 1)) ** 2))
-    return response[:-1] - response[-1]
+    relative: Floats = response[:-1] - response[-1]
+    return relative
 
 
 def through_devices(samples: Samples, sample_rate: int, *, rng: np.random.Generator) -> Samples:

@@ -40,6 +40,7 @@ class EncodedNetwork(nn.Module):
         super().__init__()
         self.encoder, self.standardize = system.frontend, system.standardize
         self.network = system.network
+        self.embedding, self.classifier = system.network.embedding, system.network.classifier
 
     def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the embedding ``[B, P]`` of clips of one length."""

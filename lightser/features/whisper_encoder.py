@@ -93,7 +93,7 @@ class Layer(nn.Module):
 
     def _attention(self, x: Tensor) -> Tensor:
         q, k, v = (
-            part.unflatten(2, (HEADS, -1)).transpose(1, 2)  # [B, heads, S, D / heads]
+            part.unflatten(2, (HEADS, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]  # [B, heads, S, D / heads]
             for part in _linear(x, self.attention_in).chunk(3, dim=2)
         )
         heard = functional.scaled_dot_product_attention(q, k, v)

@@ -141,8 +141,8 @@ def _read_ctranslate2(path: Path) -> dict[str, Tensor]:
     try:
         if (version := number("I")) not in _VERSIONS:
             raise ValueError(f"version {version} of its format is not one of {list(_VERSIONS)}")
-        if (kind := text()) != "WhisperSpec":
-            raise ValueError(f"it is a {kind}")
+        if (spec := text()) != "WhisperSpec":
+            raise ValueError(f"it is a {spec}")
         number("I")  # revision of what there is in it
         for _ in range(number("I")):
             name = text()

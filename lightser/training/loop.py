@@ -246,8 +246,9 @@ def loss_of_logits(
         shares = torch.cat([share, 1 - share])
     value: Tensor = loss(logits, labels, agreement, shares)
     if batch.taught is not None:
-        share = batch.taught.how.share
-        value = (1 - share) * value + share * lesson_loss(logits, batch.taught.to(str(device)))
+        its = batch.taught.how.share
+        lesson = lesson_loss(logits, batch.taught.to(str(device)))
+        value = value * (1 - its) + lesson * its
     if optim.kernel_penalty:
         kernels = system.network.penalized()  # type: ignore[operator]
         value = value + optim.kernel_penalty * sum(kernel.square().sum() for kernel in kernels)

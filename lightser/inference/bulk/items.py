@@ -183,7 +183,7 @@ def _item(
         return Item(file, start, end, _channel(table, said.get("channel", "")), rest)
     except ValueError as error:
         problem = f"line {row.line}: {error}."
-        texts = tuple(said.get(name, "") for name in ("start", "end", "channel"))
+        texts = (said.get("start", ""), said.get("end", ""), said.get("channel", ""))
         return Item(file, carried=rest, problem=problem, said=texts)
 
 
