@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightser.features.whisper_encoder import VALUES
 from lightser.models import MODELS
+from lightser.models.embedding import EmbeddingNorm
 from lightser.models.masking import frame_mask
 
 
@@ -34,6 +35,7 @@ class WhisperNetwork(nn.Module):
         if n_bands % VALUES:
             raise ValueError(f"{n_bands} features are not {VALUES} of each layer")
         self.layer_weights = nn.Parameter(torch.zeros(n_bands // VALUES))
+        self.embedding = EmbeddingNorm(VALUES)
         self.dropout = nn.Dropout(dropout)
         self.classifier: nn.Module = nn.Linear(VALUES, n_classes)
         if hidden:
@@ -55,8 +57,8 @@ class WhisperNetwork(nn.Module):
         return (layers * self.layer_weights.softmax(dim=0)[:, None]).sum(dim=1)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        x = self.dropout(self.forward_features(features, lengths))
-        return self.classifier(x)  # type: ignore[no-any-return]
+        x = self.embedding(self.forward_features(features, lengths))
+        return self.classifier(self.dropout(x))  # type: ignore[no-any-return]
 
 
 MODELS["whisper_encoder"] = WhisperNetwork
