@@ -233,13 +233,14 @@ def test_a_file_says_nothing_of_the_machine_it_was_made_on(exported):
 def test_a_graph_names_its_ends_and_passes_the_checker(exported):
     _, session, path = exported("light_sernet")
     onnx.checker.check_model(str(path), full_check=True)
-    (samples,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    (samples,), (probabilities, embedding) = session.get_inputs(), session.get_outputs()
     assert (samples.name, samples.type, samples.shape) == (
         "samples",
         "tensor(float)",
         ["batch", "time"],
     )
     assert (probabilities.name, probabilities.shape) == ("probabilities", ["batch", 7])
+    assert (embedding.name, embedding.shape) == ("embedding", ["batch", 320])
     assert onnx.load(path).opset_import[0].version == 18
 
 

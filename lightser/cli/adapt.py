@@ -33,6 +33,7 @@ def adapt(
     what they have in common, and of a voice that shows one emotion only that is the emotion. Exit
     code 2 if some could not be read; the others are taken all the same.
     """
+    from lightser.cli.predict import check_no_input
     from lightser.inference import Recognizer
     from lightser.inference.finding import find_audio
 
@@ -41,6 +42,7 @@ def adapt(
     n_recordings = 0
     with spoken_warnings():
         names, problems = find_audio(files)
+        check_no_input(out, names)
         with progress_bar("Listening") as tell:
             for i, name in enumerate(names):
                 tell(i, len(names))

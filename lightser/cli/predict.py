@@ -14,7 +14,7 @@ from lightser.cli import app
 from lightser.cli.bulk import Archive, predict_bulk
 from lightser.cli.chosen_labels import Labels, read_labels
 from lightser.cli.warned import spoken_warnings
-from lightser.errors import BadAudio, LightserError, MissingExtra, UnknownName
+from lightser.errors import BadAudio, LightserError, LightserWarning, MissingExtra, UnknownName
 from lightser.names import printable, spoken
 from lightser.whole import replacing
 
@@ -297,7 +297,8 @@ def adapted_to_all(
     """Listen to all that can be read, and return what goes by it; what cannot is said later."""
     heard: list[Adaptation] = [listen.recognizer.adapt([])]
     for _, source in sources:
-        with suppress(LightserError):
+        with suppress(LightserError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", LightserWarning)  # the second pass gives it
             heard = listen.learn(source, heard)
     print(f"lightser: adapted to {heard[0].count} windows", file=sys.stderr)
     return listen.adapted(heard)

@@ -12,6 +12,7 @@ import copy
 from torch import Tensor, nn
 
 from lightser.features.whisper_encoder import WhisperEncoder
+from lightser.models.embedding import embedding_of
 from lightser.training.system import System
 
 
@@ -40,7 +41,8 @@ class EncodedNetwork(nn.Module):
         super().__init__()
         self.encoder, self.standardize = system.frontend, system.standardize
         self.network = system.network
-        self.embedding, self.classifier = system.network.embedding, system.network.classifier
+        if (norm := embedding_of(system.network)) is not None:
+            self.embedding, self.classifier = norm, system.network.classifier
 
     def forward_features(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the embedding ``[B, P]`` of clips of one length."""

@@ -10,13 +10,14 @@ of them, drawn at random, which tell mean and deviation to within 1 / sqrt(N) of
 """
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lightser.bundled import find_model
-from lightser.card import Card
+from lightser.card import Card, write_card
 from lightser.corpora import load_corpus
+from lightser.corpora.heard import read_heard
 from lightser.export.deliver import open_folder
 from lightser.export.folder import CardFacts, write_model_folder
 from lightser.training.crossval import make_plan
@@ -39,6 +40,7 @@ def refit(model: Path, corpora: dict[str, Path], out: Path, n_clips: int | None 
         LightserError: the folder, recipe or corpus is not there, or not what it should be.
     """
     card, system = open_folder(model)
+    heard = read_heard(model, card) or ()
     recipe = read_recipe(find_recipe(card.recipe))
     table = load_corpus(recipe.corpus.name, corpora[recipe.corpus.name], **recipe.corpus.options)
     if n_clips is not None and n_clips < len(table):
@@ -47,7 +49,10 @@ def refit(model: Path, corpora: dict[str, Path], out: Path, n_clips: int | None 
         plan = make_plan(recipe, table, name=card.recipe, out=Path(work))
         fit_embedding(system, windows_of(whole_job(plan, seed=card.seed), system))
     facts = CardFacts(**{field.name: getattr(card, field.name) for field in fields(CardFacts)})
-    return write_model_folder(system, facts, out, overwrite=True)
+    written = write_model_folder(system, facts, out, overwrite=True, heard=heard)
+    written = replace(written, bands=card.bands)
+    write_card(out, written)
+    return written
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ class Listening:
         """Return what gives the segments of one recording, or of one channel, counted from 0."""
         manner = self.manner
         return Stream(
-            self._by_channel[channel] if self._by_channel else self.recognizer,
+            self._by_channel[channel] if channel < len(self._by_channel) else self.recognizer,
             window_s=manner.window_s,
             hop_s=manner.hop_s,
             smoothing=manner.smoothing,
@@ -85,7 +85,7 @@ class Listening:
     def learn(self, source: Audio, before: Sequence[Adaptation] = ()) -> list[Adaptation]:
         """Listen to the voice of a recording, or to that of each channel, where these are wanted.
 
-        Where segments count as silence, these do not count.
+        It is the same in all tracks. Where segments count as silence, these do not count.
 
         Args:
             source: as :meth:`segments` takes it, and can be read again.
@@ -96,32 +96,38 @@ class Listening:
             BadAdaptation: the model cannot be adapted.
         """
         recognizer, window_s = self.recognizer, self.recognizer.card.window_s
+        tracks = self.tracks_of(opened(source))  # type: ignore[arg-type]
         if not self.manner.wants_segments:
-            return [recognizer.adapt([source], before=before[0] if before else None)]
+            heard = before[0] if before else None
+            for track in tracks:
+                heard = recognizer.adapt([source], before=heard, track=track)
+            return [] if heard is None else [heard]
 
         def new_stream(channel: int) -> Stream:
-            heard = before[channel] if channel < len(before) else recognizer.adapt([])
             return Stream(
                 recognizer,
                 window_s=window_s,
                 hop_s=window_s,
                 gate=self.manner.gate,
-                adaptation=heard,
+                adaptation=before[channel] if channel < len(before) else recognizer.adapt([]),
             )
 
         rate = recognizer.card.sample_rate
         streams: list[Stream] = []
-        blocks: Iterable[Wave]
-        if self.manner.per_channel:
-            blocks = stream_channels(source, rate)  # type: ignore[arg-type]  # a file
-        else:
-            blocks = (wave[:, None] for wave in mono_blocks(source, None, rate))
-        for block in blocks:
-            streams = streams or [new_stream(channel) for channel in range(block.shape[1])]
-            for stream, wave in zip(streams, block.T, strict=True):
-                stream.push(wave)
-        for stream in streams:
-            stream.flush()
+        for track in tracks:
+            blocks: Iterable[Wave]
+            if self.manner.per_channel:
+                blocks = stream_channels(opened(source), rate, track=track)  # type: ignore[arg-type]
+            else:
+                waves = mono_blocks(source, None, rate, track=track)
+                blocks = (wave[:, None] for wave in waves)
+            for block in blocks:
+                more = range(len(streams), block.shape[1])  # tracks may have more of them
+                streams += [new_stream(channel) for channel in more]
+                for stream, wave in zip(streams, block.T, strict=False):
+                    stream.push(wave)
+            for stream in streams:
+                stream.flush()
         return [stream.adaptation for stream in streams if stream.adaptation is not None]
 
     def adapted(self, heard: Sequence[Adaptation]) -> "Listening":

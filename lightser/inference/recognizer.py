@@ -201,6 +201,7 @@ class Recognizer:
         sample_rate: int | None = None,
         *,
         before: Adaptation | None = None,
+        track: int | None = None,
     ) -> Adaptation:
         """Listen to recordings of one voice without labels; :meth:`adapted` then goes by them.
 
@@ -212,6 +213,7 @@ class Recognizer:
             sample_rate: hertz, of samples in memory.
             before: what was heard of this voice before; it is left as it is. Without it, and
                 without sources, nothing was heard yet.
+            track: as :meth:`predict` takes it.
 
         Raises:
             BadAudio, MissingExtra: as :meth:`predict`.
@@ -224,7 +226,7 @@ class Recognizer:
             self._check_adaptation(before)
             adaptation = copy.copy(before)
         for source in sources:
-            with self._windows(source, sample_rate) as (windows, _, _):
+            with self._windows(source, sample_rate, track) as (windows, _, _):
                 sounding = (window for window in windows if not is_silent(window))
                 for embedding in list(self._each(ask, sounding)):  # all of a clip, or none
                     adaptation.add(embedding)

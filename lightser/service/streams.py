@@ -139,7 +139,7 @@ class Talk:
             said = _read(message["text"])
             if said.get("type") == "end":
                 return None
-            if said.get("type") == ADAPTATION and not self._samples:
+            if said.get("type") == ADAPTATION and not self._samples and not self._rest:
                 self._begin(json.dumps(said.get(ADAPTATION)))
                 return np.zeros((0, self.channels), ENCODINGS[self.encoding])
             raise bad_request(

@@ -5,11 +5,13 @@ names is a voice, and everything else one.
 """
 
 import json
+import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import tee
 from pathlib import Path
 
-from lightser.errors import LightserError
+from lightser.errors import LightserError, LightserWarning
 from lightser.inference.adaptation import Adaptation
 from lightser.inference.bulk.items import Item
 from lightser.inference.bulk.remote import absolute, opened
@@ -45,13 +47,14 @@ def learn_voices(
         if isinstance(source, LightserError):
             continue
         voice = voice_of(item, speaker_at)
-        try:
-            clip, rate = listening.cut_out(
-                source, start=item.start, end=item.end, channel=item.channel
-            )
-            voices[voice] = listening.recognizer.adapt([clip], rate, before=voices.get(voice))
-        except LightserError:
-            continue
+        with suppress(LightserError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", LightserWarning)
+            for track in listening.tracks_of(source):
+                clip, rate = listening.cut_out(
+                    source, start=item.start, end=item.end, channel=item.channel, track=track
+                )
+                heard = listening.recognizer.adapt([clip], rate, before=voices.get(voice))
+                voices[voice] = heard
     return voices
 
 
