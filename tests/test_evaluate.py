@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from typer.testing import CliRunner, Result
 import lightser.cli.evaluate  # registers its command
 import lightser.cli.models  # noqa: F401
 from lightser import Recognizer
-from lightser.card import read_card
+from lightser.bundled import bundled_models
+from lightser.card import HEARD, file_facts, read_card, write_card
 from lightser.cli import app
 from lightser.cli.evaluate import alike, match_labels, read_map
-from lightser.errors import BadCorpus, BadResults, LightserError, UnknownName
+from lightser.corpora.heard import digests, read_heard, write_heard
+from lightser.errors import BadCorpus, BadModel, BadResults, LightserError, UnknownName
 from lightser.report.results import read_result
 
 CLIPS = {"anger": ANGER, "sadness": SADNESS, "happiness": HAPPINESS}
@@ -332,3 +335,91 @@ def test_a_card_quotes_no_training_score_none_of_one_speaker_and_none_of_a_part(
         assert isinstance(shared.exception, LightserError)
         assert "comes with lightser" in str(shared.exception)
     assert (model / "card.json").read_bytes() == before
+
+
+# What was heard, by its sound
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    """Return a model folder that has heard the clips of anger and sadness, not of happiness."""
+    folder = write_model(tmp_path / "known")
+    heard = digests(pd.DataFrame({"file": [ANGER, SADNESS], "start": np.nan, "end": np.nan}))
+    write_heard(folder, [one for one in heard if one])
+    card = read_card(folder)
+    write_card(folder, replace(card, files=card.files | {HEARD: file_facts(folder / HEARD)}))
+    return folder
+
+
+def as_others_have_it(tmp_path: Path, *names: str) -> str:
+    """Write clips anew, in other ways, and a table of them."""
+    lines = ["file,speaker,emotion"]
+    for label in names:
+        samples, rate = soundfile.read(CLIPS[label], dtype="float32")
+        padded = np.pad(samples / 2, (800, 400))
+        both = np.stack([padded, padded], axis=1)
+        soundfile.write(tmp_path / f"{label}.wav", both, rate, subtype="PCM_24")
+        lines.append(f"{label}.wav,{label[0]},{label}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    return f"table={tmp_path / 'list.csv'}"
+
+
+def test_clips_that_were_heard_are_left_out_whatever_they_are_called(
+    known: Path, tmp_path: Path
+) -> None:
+    corpus = as_others_have_it(tmp_path, "anger", "happiness", "sadness")
+    done = evaluate(known, corpus, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    assert "left out, as known was trained on them: 2 of 3 clips" in done.stderr
+    facts = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert facts["n_utterances"] == 1 and not facts["speaker_independent"]
+    assert "2 clips that it was trained on were left out" in facts["protocol_note"]
+    before = (known / "card.json").read_bytes()
+    card = evaluate(known, corpus, "--on-card")
+    assert isinstance(card.exception, BadResults) and "2 of the clips" in str(card.exception)
+    assert (known / "card.json").read_bytes() == before
+
+
+def test_where_all_were_heard_there_is_no_score(known: Path, tmp_path: Path) -> None:
+    done = evaluate(known, as_others_have_it(tmp_path, "anger", "sadness"), "--out", "nowhere")
+    assert isinstance(done.exception, BadCorpus)
+    assert "trained on all 2 of these clips of table, by their sound" in str(done.exception)
+    assert not Path("nowhere").exists()
+
+
+def test_a_model_that_does_not_say_what_it_heard_is_said(model: Path, tmp_path: Path) -> None:
+    done = evaluate(model, as_others_have_it(tmp_path, "anger", "sadness"))
+    assert done.exit_code == 0 and "tiny keeps no heard.bin" in done.stderr
+
+
+def test_the_bundled_models_know_the_clips_of_emodb_under_another_name(tmp_path: Path) -> None:
+    corpus = as_others_have_it(tmp_path, "anger", "happiness", "sadness")
+    for name in bundled_models():
+        done = CliRunner().invoke(app, ["evaluate", name, "--corpus", corpus])
+        assert isinstance(done.exception, BadCorpus)
+        assert "trained on all 3 of these clips" in str(done.exception)
+
+
+def test_a_file_of_digests_that_is_none_is_refused(known: Path) -> None:
+    (known / HEARD).write_bytes(b"12345")
+    with pytest.raises(BadModel, match="holds no digests of 8 bytes"):
+        read_heard(known, read_card(known))
+
+
+def test_rows_without_a_label_are_answered_apart_if_they_are_kept(
+    model: Path, tmp_path: Path
+) -> None:
+    text = f"file,speaker,emotion\n{ANGER},a,anger\n{SADNESS},b,\n{HAPPINESS},c,happiness\n"
+    (tmp_path / "list.csv").write_text(text)
+    corpus = f"table={tmp_path / 'list.csv'}"
+    left = evaluate(model, corpus)
+    assert left.exit_code == 0 and "1 row without a label is left out" in left.stderr
+    out = tmp_path / "out"
+    kept = evaluate(model, corpus, "--unlabelled", "keep", "--out", str(out))
+    assert kept.exit_code == 0, kept.output
+    assert len(pd.read_csv(out / "predictions.csv")) == 2
+    (row,) = pd.read_csv(out / "unlabelled.csv").to_dict("records")
+    assert row["utterance"] == SADNESS.stem
+    assert row["predicted"] == Recognizer.load(model).predict(SADNESS).label
+    nowhere = evaluate(model, corpus, "--unlabelled", "keep")
+    assert isinstance(nowhere.exception, LightserError) and "give --out" in str(nowhere.exception)
