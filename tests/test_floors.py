@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
     "errors", "registry", "options", "names", "whole", "processes", "memory", "card",
-    "bundled", "cluster",
+    "bundled", "cluster", "activation",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
@@ -26,6 +26,7 @@ FLOORS = [
 RECOGNISING = {"inference", "service"}
 SHARED = {
     *("errors", "registry", "names", "whole", "processes", "memory", "card", "bundled", "cluster"),
+    "activation",
     *("audio", "inference", "service"),
 }
 
@@ -44,6 +45,7 @@ NEEDS = {
     "card": set(),
     "bundled": set(),
     "cluster": {"ray"},
+    "activation": {"numpy"},
     "audio": {"numpy", "soundfile", "soxr", "av"},
     "corpora": {"numpy", "pandas", "audformat", "iso639"},  # iso639 comes with audformat
     "features": {"numpy", "torch"},
