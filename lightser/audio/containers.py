@@ -354,7 +354,9 @@ def _in_flac(file: BinaryIO, head: bytes) -> list[Sound]:
     tail = file.read()
     for match in reversed(list(re.finditer(rb"\xff[\xf8\xf9][^\0-\x0f]", tail))):
         frame = tail[match.start() : match.start() + 17]
-        if len(frame) > 5 and (until := _flac_frame_end(frame, least == most, least)):
+        until = len(frame) > 5 and _flac_frame_end(frame, least == most, least)
+        # One place in 256 looks like a header; the sum of all of a frame is not chance.
+        if until and (until <= count or _crc16(tail[match.start() :]) == 0):
             break
     else:
         return [Sound(file)]
@@ -391,6 +393,16 @@ def _flac_frame_end(frame: bytes, is_fixed: bool, block: int) -> int | None:
         return None
     is_numbered = is_fixed and frame[1] == 0xF8
     return (number * block if is_numbered else number) + size
+
+
+def _crc16(data: bytes) -> int:
+    """Return the sum of a FLAC frame (RFC 9639, 9.3): 0 with its own sum at the end."""
+    crc = 0
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x8005) & 0xFFFF if crc & 0x8000 else crc << 1
+    return crc
 
 
 def _in_sphere(file: BinaryIO, end: int) -> Sound:
