@@ -354,9 +354,9 @@ def _in_flac(file: BinaryIO, head: bytes) -> list[Sound]:
     tail = file.read()
     for match in reversed(list(re.finditer(rb"\xff[\xf8\xf9][^\0-\x0f]", tail))):
         frame = tail[match.start() : match.start() + 17]
-        until = len(frame) > 5 and _flac_frame_end(frame, least == most, least)
-        # One place in 256 looks like a header; the sum of all of a frame is not chance.
-        if until and (until <= count or _crc16(tail[match.start() :]) == 0):
+        until = _flac_frame_end(frame, least == most, least) if len(frame) > 5 else None
+        # In compressed sound there are headers by chance, whose eight bits of checksum fit too.
+        if until and (until <= count or _is_flac_frame(tail[match.start() :])):
             break
     else:
         return [Sound(file)]
@@ -395,14 +395,22 @@ def _flac_frame_end(frame: bytes, is_fixed: bool, block: int) -> int | None:
     return (number * block if is_numbered else number) + size
 
 
-def _crc16(data: bytes) -> int:
-    """Return the sum of a FLAC frame (RFC 9639, 9.3): 0 with its own sum at the end."""
+def _is_flac_frame(frame: bytes) -> bool:
+    """Whether a frame fits its checksum of sixteen bits, which are its last (RFC 9639, 9.3)."""
     crc = 0
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x8005) & 0xFFFF if crc & 0x8000 else crc << 1
+    for byte in frame:
+        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
+    return crc == 0
+
+
+def _crc16_of(byte: int) -> int:
+    crc = byte << 8
+    for _ in range(8):
+        crc = (crc << 1 ^ 0x8005) & 0xFFFF if crc & 0x8000 else crc << 1
     return crc
+
+
+_CRC16 = tuple(map(_crc16_of, range(256)))
 
 
 def _in_sphere(file: BinaryIO, end: int) -> Sound:

@@ -112,13 +112,20 @@ def _finished(quantized: onnx.ModelProto, network: onnx.ModelProto) -> onnx.Mode
 
 
 def store_in_int8(model: onnx.ModelProto) -> None:
-    """Store what is left of large float32 weights as int8, a scale for each of the last axis."""
+    """Store what is left of large float32 weights as int8.
+
+    Each output channel has a scale: that of a convolution's kernel on its first axis, of other
+    weights on their last.
+    """
     graph = model.graph
+    kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     for weights in list(graph.initializer):
         if weights.data_type != onnx.TensorProto.FLOAT or np.prod(weights.dims) < SMALL:
             continue
         values = numpy_helper.to_array(weights)
-        scale = np.abs(values).max(axis=tuple(range(values.ndim - 1))) / 127
+        axis = 0 if weights.name in kernels else values.ndim - 1
+        others = tuple(i for i in range(values.ndim) if i != axis)
+        scale = np.abs(values).max(axis=others, keepdims=True) / 127
         scale = np.where(scale == 0, 1, scale).astype(np.float32)
         codes = np.clip(np.round(values / scale), -127, 127).astype(np.int8)
         name = weights.name
@@ -126,7 +133,7 @@ def store_in_int8(model: onnx.ModelProto) -> None:
         graph.initializer.extend(
             [
                 numpy_helper.from_array(codes, f"{name}_int8"),
-                numpy_helper.from_array(scale, f"{name}_scale"),
+                numpy_helper.from_array(scale.reshape(-1), f"{name}_scale"),
             ]
         )
         graph.node.insert(
@@ -136,7 +143,7 @@ def store_in_int8(model: onnx.ModelProto) -> None:
                 [f"{name}_int8", f"{name}_scale"],
                 [name],
                 name=f"{name}_dequantize",
-                axis=values.ndim - 1,
+                axis=axis,
             ),
         )
 
