@@ -3,7 +3,7 @@
 Headers lie, and then libsndfile silently drops what they do not count: a size that was never filled
 in, or has wrapped at 4 GiB, a second chunk of data, a file that stands behind another. Only what it
 does not tell us is looked at here; why, and why not more, stands in
-docs/decisions/0015-who-decodes-what.md.
+docs/decisions/0017-who-decodes-what.md.
 """
 
 import bisect

@@ -1,6 +1,6 @@
 """From an open file to blocks of samples: libsndfile for most formats, FFmpeg for the rest.
 
-Who decodes what, and what is looked at before, stands in docs/decisions/0015-who-decodes-what.md.
+Who decodes what, and what is looked at before, stands in docs/decisions/0017-who-decodes-what.md.
 
 Shapes: N frames of a block, C channels. A frame is one sample of each channel.
 """

@@ -42,8 +42,8 @@ _ALLOWED = ",".join(sorted(_CLOCKED | _RAW | _COUNTED))
 _GUESSED = {*_RAW, "mpegts", "mpeg", "asf"}
 # Those whose clock begins anywhere, and not at the recording's zero.
 _FREE_CLOCKS = {"mpegts", "mpeg"}
-# FFmpeg's own decoders of AMR do not know frames of silence, and that of Opus is 42 µs off the
-# reference, by which libsndfile decodes.
+# FFmpeg's own decoders of AMR do not know the noise that stands for silence, and that of Opus is
+# 42 µs off the reference, by which libsndfile decodes. Not all builds have the others.
 _BETTER = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb", "opus": "libopus"}
 
 
@@ -76,6 +76,7 @@ class Ffmpeg:
         self.channels: int = self._stream.channels
         if self._codec.name in _BETTER:
             self._codec = _decoder_of(_BETTER[coding], self._codec) or self._codec
+        self._is_amr = self._codec.name in ("amrnb", "amrwb")
         self.declared: int | None = None
         self.slack = 0
         self.following: Callable[[int], Iterable[Block]] = lambda done: ()
@@ -89,11 +90,12 @@ class Ffmpeg:
             return
         stream = self._stream
         if stream.duration:
-            seconds = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+            start = max(stream.start_time or 0, 0)
+            seconds = float((stream.duration + start) * stream.time_base)
             self.declared = round((seconds - begin) * self.sample_rate)
             # What the codec adds to fill its last packet. A count of packets says that the
             # index is whole; in a fragmented file the duration is that of the first fragment.
-            if ("mov" in formats and stream.frames) or formats & {"caf", "wav"}:
+            if ("mov" in formats and stream.frames) or formats & {"caf", "wav", "ogg"}:
                 self._stop = self.declared
         elif container.duration and not container.streams.video:
             self.declared = round(container.duration * self.sample_rate / 1_000_000)
@@ -120,9 +122,10 @@ class Ffmpeg:
         for at, block, size in self._decoded():
             slack = max(size // 2, round(_LEAST_GAP_S * rate))
             if self._has_clock and at is not None:
-                if due is None:
-                    at = max(at, 0)  # before it is what the codec needs to begin
-                elif at < due - rate // 2:
+                if at < 0:  # what the codec needs to begin; our own decoders have taken it off
+                    block = block[-at:] if self._codec is self._stream.codec_context else block
+                    at = 0
+                if due is not None and at < due - rate // 2:
                     shift = at - done
                     self._warn(f"time stamps go back by {(due - at) / rate:.2f} s", done)
                 gap = at - shift - done
@@ -130,6 +133,8 @@ class Ffmpeg:
                     what = f"a gap of {gap / rate:.0f} s, above {MAX_GAP_S:.0f} s, is left out"
                     self._warn(f"{what}: what follows has times that are as much too early", done)
                     shift += gap
+                    self.declared = self.declared and self.declared - gap
+                    self._stop = self._stop and self._stop - gap
                 elif gap > slack:
                     told += gap
                     if told > _TOLD_GAP_S * rate >= told - gap and done:
@@ -160,6 +165,12 @@ class Ffmpeg:
 
         try:
             for packet in self._container.demux(self._stream):
+                if packet.size and self._is_amr and bytes(packet)[0] >> 3 & 15 >= 8:
+                    # FFmpeg's own decoders do not know frames of silence (SID, NO_DATA).
+                    silence = np.zeros((self.sample_rate // 50, self.channels), np.float32)
+                    done += len(silence)
+                    yield self._place(packet), silence, len(silence)
+                    continue
                 for frame in self._codec.decode(packet if packet.size else None):
                     is_as = frame.sample_rate, frame.layout.nb_channels
                     if interleave is None or is_as != now:
@@ -171,10 +182,7 @@ class Ffmpeg:
                         now, interleave, change = is_as, av.AudioResampler(format="flt"), None
                         if now[0] != self.sample_rate:
                             change = Resampler(now[0], self.sample_rate, now[1])
-                    at = None
-                    if frame.pts is not None and frame.time_base:
-                        seconds = float(frame.pts * frame.time_base) - self._zero
-                        at = round(seconds * self.sample_rate)
+                    at = self._place(frame)
                     lasts = round(frame.samples * self.sample_rate / now[0])
                     self.slack = max(self.slack, _SLACK_FRAMES * lasts)
                     for block in blocks(frame):
@@ -187,6 +195,12 @@ class Ffmpeg:
             if self.declared and done >= self.declared:  # it has begun what stands behind
                 return
             raise breaks_off(self._name, done / self.sample_rate, self) from error
+
+    def _place(self, frame: Any) -> int | None:
+        """Return where a frame or packet belongs, in samples; None if it does not say."""
+        if frame.pts is None or not frame.time_base:
+            return None
+        return round((float(frame.pts * frame.time_base) - self._zero) * self.sample_rate)
 
     def _check_change(self, was: tuple[int, int], now: tuple[int, int], done: int) -> None:
         """Refuse a change in the middle that would lose what is heard; say of another."""
