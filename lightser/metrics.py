@@ -273,6 +273,36 @@ def calibration_error(probabilities: ArrayLike, truth: ArrayLike, *, bins: int =
     return float((table.counts * gaps).sum() / table.counts.sum())
 
 
+# --- two classes ---
+
+
+def auroc(scores: ArrayLike, truth: ArrayLike) -> float:
+    r"""Return the area under the ROC curve: how often a positive has the higher score.
+
+    .. math:: P(s_i > s_j) + \tfrac{1}{2} P(s_i = s_j), \qquad t_i = 1,\ t_j = 0
+
+    Args:
+        scores: [N].
+        truth: [N] of True (positive) and False.
+
+    Returns:
+        0.5 is guessing; NaN where one of the two never occurs.
+
+    >>> auroc([0.9, 0.4, 0.4], [True, True, False])
+    0.75
+    """
+    scores, positive = np.asarray(scores, dtype=float), np.asarray(truth, dtype=bool)
+    if scores.shape != positive.shape or scores.ndim != 1 or not np.isfinite(scores).all():
+        raise BadResults(f"Expected finite scores [N] and as many truths, got {scores.shape}")
+    n_positive = int(positive.sum())
+    n_pairs = n_positive * (len(scores) - n_positive)
+    if not n_pairs:
+        return math.nan
+    _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[which]  # of equals, their mean
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / n_pairs)
+
+
 # --- all scores, pooled and by fold ---
 
 

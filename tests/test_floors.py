@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Ground first. Data flows the same way, from a waveform to an answer.
 FLOORS = [
     "errors", "registry", "options", "names", "tables", "whole", "processes", "memory", "card",
-    "bundled", "cluster",
+    "bundled", "cluster", "activation",
     "audio", "corpora", "features", "models", "losses", "metrics",
     "training", "report", "export", "inference", "service", "cli",
 ]  # fmt: skip
@@ -26,7 +26,7 @@ FLOORS = [
 RECOGNISING = {"inference", "service"}
 SHARED = {
     *("errors", "registry", "names", "tables", "whole", "processes", "memory", "card", "bundled"),
-    "cluster",
+    *("cluster", "activation"),
     *("audio", "inference", "service"),
 }
 
@@ -46,6 +46,7 @@ NEEDS = {
     "card": set(),
     "bundled": set(),
     "cluster": {"ray"},
+    "activation": {"numpy"},
     "audio": {"numpy", "soundfile", "soxr", "av"},
     "corpora": {"numpy", "pandas", "audformat", "iso639"},  # iso639 comes with audformat
     "features": {"numpy", "torch", "safetensors"},

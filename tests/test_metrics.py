@@ -339,6 +339,24 @@ def test_mcnemar_holds_for_thousands_of_utterances():
     assert metrics.mcnemar(5000, 1000) == 0.0
 
 
+# --- two classes ---
+
+
+@pytest.mark.parametrize("steps", [2, 5, 10_000])
+def test_the_area_under_the_roc_curve_is_that_of_scikit_learn(steps):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(steps)
+    truth = rng.random(300) < 0.3
+    scores = np.floor(steps * (rng.random(300) + 0.3 * truth)) / steps  # few steps: many equals
+    assert metrics.auroc(scores, truth) == pytest.approx(sklearn.roc_auc_score(truth, scores))
+    assert metrics.auroc(-scores, truth) == pytest.approx(1 - metrics.auroc(scores, truth))
+
+
+def test_there_is_no_area_where_one_class_never_occurs():
+    assert np.isnan(metrics.auroc([0.1, 0.9], [True, True]))
+    assert np.isnan(metrics.auroc([], []))
+
+
 # --- refusals ---
 
 
@@ -352,6 +370,7 @@ def test_mcnemar_holds_for_thousands_of_utterances():
         (lambda: metrics.ua(np.zeros((3, 3))), "no predictions"),
         (lambda: metrics.scores([], [], 2), "no predictions"),
         (lambda: metrics.class_indices(["angry"], ["anger"]), "'angry' is not one of the labels"),
+        (lambda: metrics.auroc([np.nan, 1], [True, False]), "finite scores"),
         (lambda: metrics.calibration_error([[np.nan, 1]], [0]), "finite probabilities"),
         (
             lambda: metrics.interval_over_speakers([0], [0], ["a"], "macrof1"),

@@ -410,6 +410,29 @@ def test_there_is_no_interval_over_speakers_who_are_not_known_apart(
     assert scores["interval_utterances"] is not None
 
 
+def test_activation_is_scored_from_the_labels_probabilities(published_one: Result) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    table, told = published_one.predictions, published_one.scores["activation"]
+    high = sum(table[f"p_{label}"] for label in ("anger", "fear", "happiness"))
+    aroused = table["truth"].isin(["anger", "fear", "happiness"])
+    assert told["n"] == len(table)
+    assert told["auroc"] == pytest.approx(sklearn.roc_auc_score(aroused, high))
+    answer = high > 0.5
+    assert told["ua"] == pytest.approx(sklearn.balanced_accuracy_score(aroused, answer))
+    assert told["ua"] > published_one.scores["pooled"]["ua"]
+    assert 0 <= told["ece"] < 0.5
+
+
+def test_activation_needs_both_kinds(published_one: Result) -> None:
+    table = published_one.predictions
+    one_kind = table[table["truth"].isin(["anger", "fear"])]
+    assert score_predictions(one_kind, LABELS)["activation"] is None
+    others = table.replace({"boredom": "awe"}).rename(columns={"p_boredom": "p_awe"})
+    labels = ["awe" if label == "boredom" else label for label in LABELS]
+    scores = score_predictions(others, labels)
+    assert scores["activation"]["n"] == (table["truth"] != "boredom").sum()
+
+
 def test_a_class_that_is_never_true_has_no_recall_and_json_can_hold_the_scores(
     published_one: Result,
 ) -> None:

@@ -518,6 +518,12 @@ def print_scores(
             low, high = speakers[key]
             line += f"  [{100 * low:.1f}–{100 * high:.1f}] {over}"
         print(line)
+    print(f"{'ECE':<9}{100 * pooled['ece']:5.1f}")
+    if told := scores["activation"]:
+        print(
+            f"aroused or calm: AUROC {100 * told['auroc']:.1f}, UA {100 * told['ua']:.1f}, "
+            f"ECE {100 * told['ece']:.1f}"
+        )
     if not speakers:
         print("No interval over speakers: there is one only, or some are unknown.")
     print()

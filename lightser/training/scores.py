@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lightser import metrics
+from lightser import activation, metrics
 from lightser.card import Score
 from lightser.errors import BadResults
 
@@ -100,7 +100,8 @@ def score_predictions(
         (``ua, wa, macro_f1, weighted_f1, ece``); ``fold_mean`` (the same, each with ``mean``
         and ``std``); ``recalls`` by label, None for a label that is never the truth;
         ``interval_speakers`` and ``interval_utterances`` (95 %, of ``ua`` and ``wa``, each
-        ``[low, high]``); None where there is only one speaker, or somebody's name is unknown.
+        ``[low, high]``); None where there is only one speaker, or somebody's name is unknown;
+        ``activation`` (see :func:`score_activation`), None where labels cannot tell.
         Where utterances are of several corpora, ``by_corpus`` has all of this for each.
 
     Raises:
@@ -149,6 +150,7 @@ def score_predictions(
         },
         "interval_speakers": interval(speakers) if all_known else None,
         "interval_utterances": interval(utterances),
+        "activation": score_activation(table["truth"], probabilities, labels),
     }
     parts = list(table.groupby("corpus", sort=False))
     if len(parts) > 1:
@@ -156,6 +158,37 @@ def score_predictions(
             str(name): score_predictions(rows, labels, draws=draws) for name, rows in parts
         }
     return scores
+
+
+def score_activation(
+    truth: Sequence[str], probabilities: "np.ndarray[Any, Any]", labels: Sequence[str]
+) -> dict[str, float] | None:
+    """Score whether voices were told to be aroused or calm (:mod:`lightser.activation`).
+
+    Args:
+        truth: [N] labels; those of neither group are passed over.
+        probabilities: [N, C].
+        labels: C.
+
+    Returns:
+        ``n``, ``auroc``, and ``ua`` and ``ece`` of the likelier of the two; None where the truth,
+        or what the model could answer, is of one group alone.
+    """
+    of_truth = pd.Series(truth).to_numpy()
+    is_aroused, is_calm = (
+        np.isin(of_truth, group) for group in (activation.AROUSED, activation.CALM)
+    )
+    if not (activation.is_known(labels) and is_aroused.any() and is_calm.any()):
+        return None
+    kept = is_aroused | is_calm
+    high, true = activation.aroused(probabilities[kept], labels), is_aroused[kept]
+    matrix = metrics.confusion(true.astype(int), (high > 0.5).astype(int), 2)
+    return {
+        "n": int(kept.sum()),
+        "auroc": metrics.auroc(high, true),
+        "ua": metrics.ua(matrix),
+        "ece": metrics.calibration_error(np.stack([1 - high, high], axis=1), true.astype(int)),
+    }
 
 
 def scores_for_card(facts: Mapping[str, Any], chosen_from: Sequence[str] = ()) -> tuple[Score, ...]:
