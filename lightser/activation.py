@@ -34,4 +34,7 @@ def aroused(probabilities: ArrayLike, labels: Sequence[str]) -> NDArray[np.float
     shares = np.asarray(probabilities, dtype=float)
     high = shares[:, [label in AROUSED for label in labels]].sum(axis=1)
     both = high + shares[:, [label in CALM for label in labels]].sum(axis=1)
-    return np.divide(high, both, out=np.full(len(shares), 0.5), where=both > 0)
+    share: NDArray[np.float64] = np.divide(
+        high, both, out=np.full(len(shares), 0.5), where=both > 0
+    )
+    return share

@@ -118,9 +118,12 @@ class Ffmpeg:
 
     def _placed(self) -> Iterator[Block]:
         """Yield blocks, and silence where time stamps leave a gap."""
-        rate, done, shift, due, told = self.sample_rate, 0, 0, None, 0
+        rate, done, shift, due, told, longest = self.sample_rate, 0, 0, None, 0, 0
         for at, block, size in self._decoded():
-            slack = max(size // 2, round(_LEAST_GAP_S * rate))
+            longest = max(
+                longest, size
+            )  # where short and long ones meet, FFmpeg counts Vorbis's up
+            slack = max(longest // 2, round(_LEAST_GAP_S * rate))
             if self._has_clock and at is not None:
                 if at < 0:  # what the codec needs to begin; our own decoders have taken it off
                     block = block[-at:] if self._codec is self._stream.codec_context else block

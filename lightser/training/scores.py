@@ -150,7 +150,7 @@ def score_predictions(
         },
         "interval_speakers": interval(speakers) if all_known else None,
         "interval_utterances": interval(utterances),
-        "activation": score_activation(table["truth"], probabilities, labels),
+        "activation": score_activation(table["truth"].tolist(), probabilities, labels),
     }
     parts = list(table.groupby("corpus", sort=False))
     if len(parts) > 1:
