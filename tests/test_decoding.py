@@ -81,8 +81,8 @@ DIFFERENT = {
 @pytest.mark.parametrize(("file_format", "coding", "rates", "lossless"), BASE)
 def test_two_decoders_give_the_same_samples(file_format, coding, rates, lossless):
     for rate in rates:
-        if (coding, rate) == ("VORBIS", 8_000):
-            continue  # FFmpeg leaves 448 samples in front that libvorbis has put there
+        if coding == "VORBIS" and rate != RATE:
+            continue  # FFmpeg keeps 448 or 576 samples that stand before the first time stamp
         file = io.BytesIO(base(FIRST[:RATE], file_format, coding, rate))
         with open_decoder(file, "x") as decoder:
             first = np.concatenate(list(decoder.read(0)))
