@@ -281,10 +281,10 @@ def test_a_worker_that_is_killed_costs_nothing(
 CRASH = """
 import os, signal, lightser.audio.files as files
 plain = files.open_decoder
-def deadly(file, name):
+def deadly(file, name, *track):
     if name.endswith("deadly.flac"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return plain(file, name)
+    return plain(file, name, *track)
 files.open_decoder = deadly
 """
 

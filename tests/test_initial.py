@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from tiny_corpus import tiny_corpus, tiny_recipe
 from torch import Tensor
@@ -84,19 +85,24 @@ def test_labels_that_the_model_does_not_know_begin_afresh(tmp_path: Path) -> Non
     torch.testing.assert_close(answer(system)[[0, 2]], answer(known)[places])
 
 
-def own_corpus() -> tuple[Recipe, pd.DataFrame]:
-    """Return a recipe like the bundled model's, for a corpus which that has not heard."""
+def own_corpus(folder: Path) -> tuple[Recipe, pd.DataFrame]:
+    """Return a recipe like the bundled model's, for a corpus unheard by that: backwards."""
+    table = tiny_corpus().assign(corpus="folder")
+    for name in set(table["file"]):
+        samples, rate = soundfile.read(name)
+        soundfile.write(folder / f"backwards-{Path(name).name}", samples[::-1], rate)
+    table["file"] = [str(folder / f"backwards-{Path(name).name}") for name in table["file"]]
     recipe = read_recipe(
         find_recipe("honest/emodb-light_sernet"),
         {"corpus": {"name": "folder"}, "init": MODEL, "window_s": 0.7},
     )
     optim = Optim(epochs=1, batch_size=4, learning_rate=1e-3)
     recipe = dataclasses.replace(recipe, optim=optim)
-    return recipe, tiny_corpus().assign(corpus="folder")
+    return recipe, table
 
 
 def test_a_run_begins_from_it_and_says_so(tmp_path: Path) -> None:
-    recipe, table = own_corpus()
+    recipe, table = own_corpus(tmp_path)
     plan = make_plan(recipe, table, name="own", out=tmp_path / "out")
     system, _, _ = prepare(plan.jobs[0])
     for name, weight in System.load(find_model(MODEL) / WEIGHTS).network.state_dict().items():
@@ -115,7 +121,7 @@ def test_a_run_begins_from_it_and_says_so(tmp_path: Path) -> None:
 
 
 def test_results_and_jobs_know_which_weights_they_began_from(tmp_path: Path) -> None:
-    recipe, table = own_corpus()
+    recipe, table = own_corpus(tmp_path)
     card = copy_of(tmp_path / "model")
     recipe = dataclasses.replace(recipe, init=str(tmp_path / "model"))
     plan = make_plan(recipe, table, name="own", out=tmp_path / "out")
@@ -137,7 +143,7 @@ def test_results_and_jobs_know_which_weights_they_began_from(tmp_path: Path) -> 
 
 
 def test_nobody_whom_the_model_knows_is_tested(tmp_path: Path) -> None:
-    recipe, table = own_corpus()
+    recipe, table = own_corpus(tmp_path)
     known = table.assign(corpus="emodb")
     with pytest.raises(BadRecipe, match="trained on emodb, so that nobody in it is left"):
         make_plan(recipe, known, name="own", out=tmp_path)
@@ -155,7 +161,7 @@ def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path) -> None:
     zhong = build_system(read_recipe(find_recipe("honest/emodb-zhong2020")), 7)
     with pytest.raises(BadRecipe, match=r"has the model 'light_sernet' .* the recipe 'zhong2020'"):
         initial.give_to(zhong, initial.card.labels)
-    recipe, table = own_corpus()
+    recipe, table = own_corpus(tmp_path)
     with pytest.raises(BadRecipe, match="has the model 'zhong2020'"):  # before anything is begun
         make_plan(dataclasses.replace(recipe, init=OTHER), table, name="own", out=tmp_path)
     other = build_system(tiny_recipe(), 7)
@@ -167,7 +173,7 @@ def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_model_that_began_from_another_has_its_corpora_on_its_card(tmp_path: Path) -> None:
-    recipe, table = own_corpus()
+    recipe, table = own_corpus(tmp_path)
     plan = make_plan(recipe, table, name="own", out=tmp_path)
     assert [corpus.corpus for corpus in corpora_of(plan)] == ["folder", "emodb"]
     assert f"beginning from {MODEL}" in limits_of(plan)

@@ -66,7 +66,8 @@ def test_a_long_stream_is_answered_by_its_last_columns_while_it_goes_on(system):
     for i in range(LATE + 4, 10):  # those that see the end would see that it goes on
         newest = columns[: i - LATE + 1][-4:].mean(dim=0)
         with torch.no_grad():
-            logits = system.network.classifier(newest) / system.temperature
+            standardized = system.network.embedding(newest)
+            logits = system.network.classifier(standardized) / system.temperature
         torch.testing.assert_close(answers[i], logits.softmax(dim=0), rtol=0, atol=1e-5)
 
 

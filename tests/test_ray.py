@@ -60,13 +60,13 @@ class Machines:
 CRASHES = """
 import os, signal, lightser.audio.files as files
 plain = files.open_decoder
-def crashing(file, name):
+def crashing(file, name, *track):
     died = {folder!r} + "/" + os.path.basename(name)
     if name.endswith("deadly.flac") or name.endswith("once.flac") and not os.path.exists(died):
         with open("/proc/self/cmdline") as title, open(died, "a") as log:
             log.write(title.read().split("\\0")[0] + "\\n")
         os.kill(os.getpid(), signal.SIGKILL)
-    return plain(file, name)
+    return plain(file, name, *track)
 files.open_decoder = crashing
 """
 

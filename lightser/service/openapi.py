@@ -116,7 +116,7 @@ def describe(limits: Limits, model_name: str = MODEL) -> dict[str, Any]:
         {"type": "integer", "minimum": 1},
         "Of a file with several audio tracks; by default the one that a player plays, and a "
         "warning that names the others.",
-        2,
+        1,
     )
     adapt = _parameter(
         "adapt",

@@ -150,13 +150,13 @@ def make_plan(
         initial.refuse_heard({recipe.corpus.name, *table["corpus"]})
         initial.refuse_clips(table)
         initial.known_to(build_system(recipe, len(labels)))
-    pretrained = pretrained_sha256(recipe)
+    pretrained = pretrained_sha256(recipe, len(labels))
     teaching = None
     if recipe.teacher is not None:
         teacher = find_teacher(recipe.teacher)
         if is_quick:
             teacher = quick(teacher)
-        teaching = Teaching(recipe=teacher, pretrained=pretrained_sha256(teacher))
+        teaching = Teaching(recipe=teacher, pretrained=pretrained_sha256(teacher, len(labels)))
     jobs = tuple(
         Job(
             recipe=recipe,

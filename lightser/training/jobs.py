@@ -363,7 +363,7 @@ def build_system(recipe: Recipe, n_classes: int) -> System:
     return system
 
 
-def pretrained_sha256(recipe: Recipe) -> str | None:
+def pretrained_sha256(recipe: Recipe, n_classes: int) -> str | None:
     """Return the digest of what the recipe's front end has learned elsewhere; None if it has not.
 
     Raises:
@@ -371,7 +371,7 @@ def pretrained_sha256(recipe: Recipe) -> str | None:
     """
     if recipe.is_classic or recipe.init is not None:  # which brings them along
         return None
-    frontend = build_system(recipe, 2).frontend
+    frontend = build_system(recipe, n_classes).frontend
     if not isinstance(frontend, Pretrained):
         return None
     frontend.read_weights()
