@@ -220,10 +220,10 @@ def test_calibration_and_comparison_hear_different_clips():
 
 def test_light_sernet_in_int8_is_half_a_megabyte_and_in_float16_below_one(exports, models):
     folder, _ = exports("light_sernet", "int8", "out")
-    assert (folder / "model.onnx").stat().st_size <= 512 * 1024
+    assert (folder / "model.onnx").stat().st_size <= 510_000
     graph = onnx.load(folder / "model.onnx")
     whole = bits_of_weights(graph)
-    assert whole["int8"] > 460_000 and whole["float32"] < 2500
+    assert whole["int8"] > 457_000 and whole["float32"] < 6000  # the head, which is adapted
     assert not {node.op_type for node in graph.graph.node} & {"BatchNormalization"}
     half = onnx.load(exports("light_sernet", "float16", "in")[0] / "model.onnx")
     assert sum(len(w.raw_data) for w in half.graph.initializer if w.data_type == 10) <= 950_000
