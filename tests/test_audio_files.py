@@ -670,6 +670,21 @@ def test_a_flac_of_unknown_length_is_read_whole():
     assert audio_info(io.BytesIO(data)).frames == RATE
 
 
+def test_what_looks_like_a_frames_header_in_a_flac_is_none():
+    header = bytes.fromhex("fff8c0007f")  # frame 127 of 4096 samples
+    checksum = 0
+    for bit in (byte >> i & 1 for byte in header for i in range(7, -1, -1)):
+        checksum = (checksum << 1 & 0xFF) ^ (7 if checksum >> 7 ^ bit else 0)
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, RATE, np.int16)  # stored as it is
+    samples[-2000:-1997] = np.frombuffer(header + bytes([checksum]), ">i2")
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format="FLAC", subtype="PCM_16")
+    assert header + bytes([checksum]) in file.getvalue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read(file.getvalue())) == RATE
+
+
 @pytest.mark.parametrize("rate", [RATE, 22_050])
 def test_what_comes_before_damage_is_streamed(rate):
     whole = noise(3 * RATE)
