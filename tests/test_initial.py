@@ -180,3 +180,10 @@ def test_a_model_that_began_from_another_has_its_corpora_on_its_card(tmp_path: P
     afresh = make_plan(dataclasses.replace(recipe, init=None), table, name="own", out=tmp_path)
     assert [corpus.corpus for corpus in corpora_of(afresh)] == ["folder"]
     assert "beginning" not in limits_of(afresh)
+
+
+def test_clips_that_the_model_has_heard_are_known_under_another_name() -> None:
+    clips = sorted((Path(__file__).parent.parent / "lightser" / "samples").glob("*.flac"))
+    table = pd.DataFrame({"file": clips, "start": float("nan"), "end": float("nan")})
+    with pytest.raises(BadRecipe, match=f"'{MODEL}' was trained on 3 of these 3 clips"):
+        Initial.of(MODEL).refuse_clips(table)
