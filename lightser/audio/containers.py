@@ -24,6 +24,7 @@ _STREAMED = (
     *(range(2**63 - 2**16, 2**63), range(2**64 - 2**16, 2**64)),
 )
 _SCAN_BYTES = 2**20
+_MOST_PADDING = 2**20  # bytes of nothing behind the sound that are not silence
 
 
 class _Splice(io.RawIOBase):
@@ -305,7 +306,7 @@ def _more_data(
         behind == first < end - 8
         and tag not in (layout.magic[:4], b"APET")
         and tag[:3] not in (b"TAG", b"ID3")
-        and find(file, re.compile(rb"[^\0]"), behind) is not None  # padding
+        and (end - behind > _MOST_PADDING or find(file, re.compile(rb"[^\0]"), behind) is not None)
     ):
         return [(data.start, end)], end
     return parts, min(behind, end)
