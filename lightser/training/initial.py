@@ -115,8 +115,6 @@ class Initial:
             system.frontend.set_weights(known.frontend.weights())
         if (norm := known.embedding) is not None:  # trained as it is, or else fitted anew
             set_statistics(known.network, torch.zeros_like(norm.mean), torch.ones_like(norm.std))
-        if isinstance(system.frontend, Pretrained) and isinstance(known.frontend, Pretrained):
-            system.frontend.set_weights(known.frontend.weights())
         wider = System.from_description({**known.describe(), "n_classes": known.n_classes + 1})
         of_more = wider.network.state_dict()  # of other shape where one is for each class
         weights = system.network.state_dict()

@@ -224,7 +224,8 @@ def _training_run(job: Job) -> Run:
     )
     system.side_task = None
     fit_decision(system, train, parts["valid"])
-    fit_embedding(system, windows_of(job, system))
+    if system.embedding is not None:  # else nobody needs the features as they are in evaluation
+        fit_embedding(system, windows_of(job, system))
     write_history(job, history)
     system.save(job.folder / WEIGHTS)
     if parts["test"] is not None:
